@@ -1,0 +1,1 @@
+"""Blocks: what an operator fills in."""

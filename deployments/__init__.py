@@ -1,0 +1,1 @@
+"""Deployments: what is deployed, and how that is applied."""

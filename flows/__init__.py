@@ -1,0 +1,1 @@
+"""Job types: one module each, its inputs, its result, its steps."""

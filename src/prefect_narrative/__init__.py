@@ -1,0 +1,1 @@
+"""The job system of a data platform, as a plugin on Prefect."""

@@ -1,0 +1,243 @@
+"""A job as everybody sees it: its record, its events, and what was seen of its Prefect run."""
+
+from datetime import datetime
+from typing import Any, Literal, NewType
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from prefect_narrative.errors import FailureKind
+from prefect_narrative.jobs.states import JobState, Move
+
+JobId = NewType("JobId", UUID)
+"""A job's id, which is the id of its Prefect flow run."""
+
+
+class Value(BaseModel):
+    """A value: never changed, only replaced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RequestSource(Value):
+    """Who asked for a job."""
+
+    type: Literal["api", "operator", "schedule", "cli", "job"]
+    name: str | None = None
+    """The schedule's slug, the parent job's type, or the user; None where nobody said."""
+
+
+class WaitingFor(Value):
+    """Why a pending job does not run yet."""
+
+    cause: str
+    fact: str
+    since: AwareDatetime | None = None
+
+
+class Progress(Value):
+    """How far a running job is."""
+
+    fraction: float | None = Field(default=None, ge=0, le=1)
+    """Share done, 0 to 1; None while it can't be known."""
+    message: str
+    at: AwareDatetime
+
+
+class Failure(Value):
+    """Why one attempt failed."""
+
+    attempt: int = Field(ge=1)
+    at: AwareDatetime
+    kind: FailureKind
+    code: str
+    """Stable, for programs, such as `dataset_not_found`."""
+    message: str
+    remedy: str
+    retryable: bool
+    detail: dict[str, Any] = Field(default_factory=dict)
+
+
+class Executor(Value):
+    """Where a job's process runs, or ran last."""
+
+    host: str
+    pid: int
+    worker: str | None = None
+    pool: str | None = None
+    queue: str | None = None
+
+
+class Usage(Value):
+    """What a job has used, over all its attempts; a field is None where it was not measured."""
+
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    """Largest resident size of the process; of the largest attempt."""
+    read_rows: int | None = None
+    written_rows: int | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+
+
+class PrefectState(Value):
+    """The state of the Prefect run that the record was last made from."""
+
+    state_id: UUID
+    type: str
+    name: str
+    timestamp: AwareDatetime
+    deployment_id: UUID | None = None
+    deployment: str | None = None
+    """`flow/deployment`, where it is known."""
+
+
+class Job(Value):
+    """The record of one job; the names are platform.md's."""
+
+    job_id: UUID
+    type: str
+    idempotency_key: str | None = None
+    parent_job_id: UUID | None = None
+    request_source: RequestSource
+    tags: tuple[str, ...] = ()
+    """Sorted, without doubles."""
+
+    state: JobState
+    attempt: int = Field(default=1, ge=1)
+    waiting_for: WaitingFor | None = None
+    progress: Progress | None = None
+    failures: tuple[Failure, ...] = ()
+
+    input: dict[str, Any] = Field(default_factory=dict)
+    result: dict[str, Any] | None = None
+    """Set exactly while the state is `completed`."""
+    data_plane: str | None = None
+    dataset: str | None = None
+    """The dataset written or described."""
+    sources: tuple[str, ...] = ()
+    """The datasets read."""
+    executor: Executor | None = None
+    code_version: str | None = None
+
+    usage: Usage = Usage()
+    cost_micro_cents_usd: int | None = None
+    forecast_job_id: UUID | None = None
+
+    created_at: AwareDatetime
+    scheduled_for: AwareDatetime | None = None
+    started_at: AwareDatetime | None = None
+    """First start."""
+    updated_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    """Set exactly while the state is terminal."""
+
+    prefect: PrefectState
+    version: int = Field(default=1, ge=1)
+    """Counts the writes of Prefect's truth into this row; who read the row before asking Prefect compares by it."""
+    token: int = Field(default=0, ge=0)
+    """The fencing token: only the attempt that holds it may publish. It rises at each start of a process."""
+
+    @property
+    def queue_seconds(self) -> float | None:
+        """Seconds from when the job could start until it did; None before."""
+        if self.started_at is None:
+            return None
+        ready = max(self.created_at, self.scheduled_for or self.created_at)
+        return max(0.0, (self.started_at - ready).total_seconds())
+
+    @property
+    def run_seconds(self) -> float | None:
+        """Seconds from first start to end; None before the end, or where it never started."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return max(0.0, (self.ended_at - self.started_at).total_seconds())
+
+
+class JobEvent(Value):
+    """One move of one job; the events of a job are a chain."""
+
+    job_id: UUID
+    number: int = Field(ge=1)
+    """1 for the job's creation, then counting up."""
+    from_state: JobState | None
+    """None for the creation."""
+    to_state: JobState
+    move: Move
+    at: AwareDatetime
+    """When Prefect moved the run."""
+    cause: str
+    """Who brought the news, such as `hook`, `event`, `sweep`, `read`; with why, where it is known."""
+    attempt: int = Field(ge=1)
+
+
+class Observation(Value):
+    """What was seen of a Prefect flow run at one moment: everything that the record takes from Prefect.
+
+    A field that the observer can't know is None, and leaves what the record has.
+    """
+
+    job_id: UUID
+    type: str
+    state: JobState
+    prefect: PrefectState
+    message: str | None = None
+    """Prefect's message on the state."""
+    trusted: bool = True
+    """False where Prefect made the state's id up, so that it can't be compared."""
+    input: dict[str, Any] | None = None
+    tags: tuple[str, ...] | None = None
+    request_source: RequestSource | None = None
+    idempotency_key: str | None = None
+    parent_job_id: UUID | None = None
+    data_plane: str | None = None
+    dataset: str | None = None
+    created_at: AwareDatetime | None = None
+    scheduled_for: AwareDatetime | None = None
+    started_at: AwareDatetime | None = None
+    ended_at: AwareDatetime | None = None
+    waiting_for: WaitingFor | None = None
+
+
+class Heartbeat(Value):
+    """The sign of life of an attempt's process, and what is needed to look at that process on its own machine."""
+
+    job_id: UUID
+    token: int
+    at: AwareDatetime
+    host: str
+    boot_id: str
+    pid_namespace: str
+    pid: int
+    process_started_at: float
+    """Start of the process in seconds since the epoch, as the machine tells it: a pid alone may be somebody else's."""
+
+
+class JobFilter(Value):
+    """Which jobs a list shows; a field that is None does not narrow it."""
+
+    state: frozenset[JobState] | None = None
+    type: str | None = None
+    dataset: str | None = None
+    data_plane: str | None = None
+    tag: str | None = None
+    request_source: str | None = None
+    created_from: AwareDatetime | None = None
+    """Created at this time or later."""
+    created_before: AwareDatetime | None = None
+    ended_from: AwareDatetime | None = None
+    """Ended at this time or later."""
+    ended_before: AwareDatetime | None = None
+
+
+class JobPage(Value):
+    """One page of a list, newest first."""
+
+    jobs: tuple[Job, ...]
+    cursor: str | None
+    """Give it to the next call for the next page; None at the end."""
+
+
+def order_of(state: PrefectState) -> tuple[datetime, str]:
+    """Return what two states of one run are ordered by: the server's time, then the id."""
+    return state.timestamp, str(state.state_id)

@@ -1,0 +1,1 @@
+"""Data planes: where data lives and queries run."""

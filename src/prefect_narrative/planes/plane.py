@@ -1,0 +1,275 @@
+"""What a data plane is: where data lives and queries run. It knows neither Prefect nor jobs, only an id and a token."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name and its type in DuckDB's words."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as it stands in one snapshot."""
+
+    name: str
+    """`name`, or `schema.name` outside the main schema."""
+    kind: Literal["dataset", "view"]
+    snapshot_id: int
+    """The snapshot that was read."""
+    table_id: int
+    """The lake's id of the table; a replaced table has another."""
+    rows: int
+    bytes: int
+    """Stored bytes of its live files."""
+    files: int
+    columns: tuple[Column, ...]
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """What was published beside the data: description, tags, a view's definition. JSON values."""
+
+
+@dataclass(frozen=True)
+class SourceVersion:
+    """Which contents of a dataset a query read."""
+
+    name: str
+    table_id: int
+    snapshot_id: int
+
+
+@dataclass(frozen=True)
+class CheckedQuery:
+    """A query that passed the check; only such a query can be run."""
+
+    text: str
+    """The query as it was given."""
+    sql: str
+    """The same, written anew from its syntax tree: comments dropped, datasets qualified, `SELECT *` left as it is."""
+    sources: tuple[str, ...]
+    """Names of the datasets that it reads, sorted."""
+    volatile: tuple[str, ...]
+    """Functions in it whose value depends on the time of the run, sorted."""
+    random: tuple[str, ...]
+    """Functions in it whose value is random, sorted."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The first rows of a query."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    truncated: bool
+    """Whether there are more rows than these."""
+    snapshot_id: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Files that were written for a dataset and are not published yet."""
+
+    folder: Path
+    columns: tuple[Column, ...]
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Write:
+    """One dataset's part of a publication."""
+
+    dataset: str
+    mode: Literal["create", "replace", "append", "describe"]
+    """`create` refuses an existing dataset; `replace` makes or replaces it; `append` adds rows to an existing one;
+    `describe` leaves the data and sets the properties."""
+    stage: Stage | None = None
+    """The data; None with `describe`."""
+    kind: Literal["dataset", "view"] = "dataset"
+    properties: Mapping[str, Any] | None = None
+    """Replaces the properties where it is not None."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A publication of a job, made now or found."""
+
+    snapshot_id: int
+    result: Mapping[str, Any]
+    """The result that was given with the publication, with `snapshot_id` added."""
+    found: bool
+    """Whether an earlier attempt had already published it, so that nothing was written now."""
+
+
+@dataclass(frozen=True)
+class PlaneUsage:
+    """What was read and written through one plane object; None where the engine does not tell."""
+
+    read_rows: int | None = None
+    read_bytes: int | None = None
+    written_rows: int | None = None
+    written_bytes: int | None = None
+
+
+class Plane(Protocol):
+    """A data plane, attached. One object serves one job at a time; `interrupt` and `progress` may come from any thread.
+
+    A method that runs a query keeps the main thread in Python, so that a signal's exception arrives at once; the query
+    is then interrupted through the driver before the exception goes on.
+    """
+
+    @property
+    def name(self) -> str:
+        """The plane's name."""
+        ...
+
+    def snapshot(self) -> int:
+        """Return the id of the newest snapshot."""
+        ...
+
+    def datasets(self, at: int | None = None) -> Sequence[Dataset]:
+        """Return all datasets as of a snapshot (None: the newest), by name."""
+        ...
+
+    def dataset(self, name: str, at: int | None = None) -> Dataset:
+        """Return one dataset as of a snapshot (None: the newest).
+
+        Raises:
+            InvalidNameError: the name breaks the naming rule.
+            DatasetNotFoundError: there is none, with the nearest names.
+            SnapshotNotFoundError: no such snapshot, or it has expired.
+        """
+        ...
+
+    def check(self, query: str, at: int | None = None) -> CheckedQuery:
+        """Return the query if it is exactly one SELECT over existing datasets with allowed functions only.
+
+        Raises:
+            QueryRefusedError: with what was seen, the rule and what to do.
+            DatasetNotFoundError: it reads a dataset that does not exist, with the nearest names.
+        """
+        ...
+
+    def describe(self, query: CheckedQuery, at: int | None = None) -> Sequence[Column]:
+        """Return the columns that a query yields, without running it."""
+        ...
+
+    def read(self, query: CheckedQuery, *, limit: int, at: int | None = None) -> Rows:
+        """Run a query as of a snapshot (None: the newest) and return its first `limit` rows."""
+        ...
+
+    def versions(self, names: Sequence[str], at: int) -> Sequence[SourceVersion]:
+        """Return which contents of these datasets a query as of snapshot `at` reads."""
+        ...
+
+    def changed(self, seen: SourceVersion, at: int) -> bool:
+        """Return whether a dataset's contents at snapshot `at` may differ from those that were seen.
+
+        True as well where it can't be known: table replaced, history expired. Compaction is no change.
+        """
+        ...
+
+    def stage_query(
+        self,
+        job_id: UUID,
+        token: int,
+        dataset: str,
+        query: CheckedQuery,
+        *,
+        at: int,
+        columns: Sequence[str] | None = None,
+    ) -> Stage:
+        """Run a query as of a snapshot and write its rows as files, outside any lock.
+
+        Args:
+            job_id: For whom.
+            token: The attempt's fencing token.
+            dataset: What the rows are for.
+            query: The checked query.
+            at: The snapshot that it reads.
+            columns: Keep exactly these columns of the query, in this order; None: all.
+        """
+        ...
+
+    def stage_files(
+        self, job_id: UUID, token: int, dataset: str, source: str, file_format: Literal["auto", "parquet", "csv", "json"]
+    ) -> Stage:
+        """Read files and write their rows as files of the lake, outside any lock.
+
+        Args:
+            job_id: For whom.
+            token: The attempt's fencing token.
+            dataset: What the rows are for.
+            source: A path or a glob; every file that it names must lie below the import roots.
+            file_format: How to read them; `auto` tells by the file's ending.
+
+        Raises:
+            ImportRefusedError: the path is outside the import roots, is not a regular file, or names nothing.
+            UnreadableFileError: a file can't be read in that format.
+        """
+        ...
+
+    def claim(self, job_id: UUID, token: int) -> Published | None:
+        """Say that this attempt is about to publish; return what an earlier attempt of the job has already published.
+
+        Raises:
+            FencedError: a higher token was seen.
+        """
+        ...
+
+    def publish(self, job_id: UUID, token: int, writes: Sequence[Write], result: Mapping[str, Any]) -> Published:
+        """Make staged data visible, all of it in one transaction with the job's result, under the publish lock.
+
+        Exactly once: a job that has published gets its recorded result back.
+
+        Raises:
+            FencedError: the attempt does not hold the job's highest token.
+            DatasetExistsError: `create` of what exists.
+            DatasetNotFoundError: `append` to or `describe` of what does not.
+            ColumnMismatchError: `append` of other columns than the dataset has.
+            PublishLockTimeoutError: the lock was not free in time; the message names its holder.
+        """
+        ...
+
+    def published(self, job_id: UUID) -> Published | None:
+        """Return what a job has published, or None."""
+        ...
+
+    def fence(self, job_id: UUID, token: int) -> None:
+        """See to it that no attempt with a lower token than this can publish any more."""
+        ...
+
+    def discard(self, job_id: UUID, token: int) -> None:
+        """Remove what an attempt staged and did not publish; what was published stays."""
+        ...
+
+    def interrupt(self) -> None:
+        """Stop the query that is running, if one is."""
+        ...
+
+    def progress(self) -> float | None:
+        """Return the share of the running query that is done, 0 to 1, or None."""
+        ...
+
+    def usage(self) -> PlaneUsage:
+        """Return what was read and written through this object so far."""
+        ...
+
+    def close(self) -> None:
+        """Release connections."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Return this plane, to be closed at the end of the block."""
+        ...
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Release connections."""
+        ...

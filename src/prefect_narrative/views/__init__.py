@@ -1,0 +1,1 @@
+"""Materialized views: their definitions and schedules."""
