@@ -1,1 +1,1 @@
-"""Job types: one module each, its inputs, its result, its steps."""
+"""Job types: one module each, with its inputs, its result and its steps."""

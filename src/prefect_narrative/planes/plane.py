@@ -95,6 +95,8 @@ class Write:
     kind: Literal["dataset", "view"] = "dataset"
     properties: Mapping[str, Any] | None = None
     """Replaces the properties where it is not None."""
+    replaces: int | None = None
+    """The table id that the rows were made to replace; None: whatever is there."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,14 @@ class Plane(Protocol):
             InvalidNameError: the name breaks the naming rule.
             DatasetNotFoundError: there is none, with the nearest names.
             SnapshotNotFoundError: no such snapshot, or it has expired.
+        """
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Return whether the newest snapshot has a dataset of that name.
+
+        Raises:
+            InvalidNameError: the name breaks the naming rule.
         """
         ...
 
@@ -199,7 +209,12 @@ class Plane(Protocol):
         ...
 
     def stage_files(
-        self, job_id: UUID, token: int, dataset: str, source: str, file_format: Literal["auto", "parquet", "csv", "json"]
+        self,
+        job_id: UUID,
+        token: int,
+        dataset: str,
+        source: str,
+        file_format: Literal["auto", "parquet", "csv", "json"],
     ) -> Stage:
         """Read files and write their rows as files of the lake, outside any lock.
 
@@ -234,6 +249,8 @@ class Plane(Protocol):
             DatasetExistsError: `create` of what exists.
             DatasetNotFoundError: `append` to or `describe` of what does not.
             ColumnMismatchError: `append` of other columns than the dataset has.
+            WrongKindError: a dataset's rows for what is a view, or the reverse.
+            OvertakenError: another writer has replaced the table since.
             PublishLockTimeoutError: the lock was not free in time; the message names its holder.
         """
         ...

@@ -1,0 +1,68 @@
+"""What is deployed: one declaration for each job type. `prefect.yaml` says the same; a test compares the two."""
+
+from dataclasses import dataclass
+from typing import Any
+
+DEPLOYMENT = "narrative"
+"""The name of each deployment; `create-dataset/narrative` in full."""
+WORK_POOL = "narrative"
+WORK_POOL_TYPE = "process"
+TAGS = ("narrative",)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One deployment of ours."""
+
+    type: str
+    """The job type, which is the flow's name."""
+    entrypoint: str
+    """Module and flow; a worker with the package installed needs no code of its own."""
+    description: str
+
+
+DECLARATIONS = (
+    Declaration(
+        "create-dataset",
+        "prefect_narrative.flows.create_dataset.create_dataset",
+        "Load files into a dataset: all of their rows become visible at once, or none.",
+    ),
+    Declaration(
+        "create-materialized-view",
+        "prefect_narrative.flows.create_materialized_view.create_materialized_view",
+        "Define a view over datasets, fill it, and schedule its refresh.",
+    ),
+    Declaration(
+        "refresh-materialized-view",
+        "prefect_narrative.flows.refresh_materialized_view.refresh_materialized_view",
+        "Bring a view up to date with its sources; its schedules are the views' own.",
+    ),
+)
+
+BASE_JOB_TEMPLATE: dict[str, Any] = {
+    "job_configuration": {"stream_output": True},
+    "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+}
+"""The work pool's template: no command, environment or working directory for callers to set.
+
+A run gets the environment that its worker was started with.
+"""
+
+
+def as_prefect_yaml() -> dict[str, Any]:
+    """Return the content that `prefect.yaml` must have."""
+    return {
+        "name": "prefect-narrative",
+        "pull": [],
+        "deployments": [
+            {
+                "name": DEPLOYMENT,
+                "description": one.description,
+                "tags": list(TAGS),
+                "entrypoint": one.entrypoint,
+                "enforce_parameter_schema": True,
+                "work_pool": {"name": WORK_POOL},
+            }
+            for one in DECLARATIONS
+        ],
+    }

@@ -1,0 +1,122 @@
+"""`refresh-materialized-view`: bring a view up to date."""
+
+from typing import Literal
+
+from prefect_narrative.blocks import load_plane
+from prefect_narrative.flows.inputs import DatasetName, PlaneName
+from pydantic import BaseModel
+
+from prefect_narrative.jobs.context import current_job
+from prefect_narrative.jobs.job import job, step
+from prefect_narrative.planes.plane import Plane, Published, Stage
+from prefect_narrative.views.refreshing import RefreshPlan, plan_refresh, stage_view, view_write
+
+
+class SourceRead(BaseModel):
+    """Which contents of a source a refresh has read."""
+
+    dataset: str
+    from_snapshot: int | None
+    """What the view was made from before; None where it did not read this source."""
+    to_snapshot: int
+    """What it is made from now."""
+
+
+class ViewRefreshed(BaseModel):
+    """What `refresh-materialized-view` has done."""
+
+    view: str
+    action: Literal["full", "no_data"]
+    """full: the query ran anew. no_data: nothing has changed, so it did not run."""
+    reason: str
+    """Why this action, in a sentence."""
+    snapshot_id: int
+    """The snapshot in which the view is as it is now."""
+    inserted_rows: int
+    deleted_rows: int
+    rows: int
+    """Rows in the view now."""
+    sources: list[SourceRead]
+
+
+@job(type="refresh-materialized-view", label="refresh view {view}", dataset="view")
+def refresh_materialized_view(
+    view: DatasetName,
+    mode: Literal["auto", "full"] = "auto",
+    data_plane: PlaneName = "default",
+) -> ViewRefreshed:
+    """Bring a view up to date with its sources; readers see the old or the new rows, never a mixture.
+
+    Args:
+        view: The view's name.
+        mode: auto leaves the view alone when its sources are unchanged; full runs its query in any case.
+        data_plane: The data plane that the view lives in.
+    """
+    context = current_job()
+    plane = context.use(load_plane(data_plane))
+    context.on_end(lambda: plane.discard(context.job_id, context.token))
+    published = plane.published(context.job_id)
+    if published is None:
+        context.progress("comparing the sources", until=0.05)
+        plan = compare(plane, view, mode)
+        context.describe(sources=plan.query.sources)
+        if plan.action == "no_data":
+            return _unchanged(plan)
+        context.progress("running the query", start=0.05, until=0.9)
+        stage = run_query(plane, plan)
+        context.progress("publishing", start=0.9)
+        published = publish_refresh(plane, plan, stage)
+    return ViewRefreshed.model_validate(published.result)
+
+
+@step(name="compare")
+def compare(plane: Plane, view: str, mode: Literal["auto", "full"]) -> RefreshPlan:
+    """Decide what there is to do."""
+    return plan_refresh(plane, view, forced=mode == "full")
+
+
+@step(name="run query")
+def run_query(plane: Plane, plan: RefreshPlan) -> Stage:
+    """Run the view's query at one snapshot; nobody sees its rows yet."""
+    context = current_job()
+    return stage_view(
+        plane, context.job_id, context.token, plan.view, plan.query, plan.at, plan.definition.column_names
+    )
+
+
+@step(name="publish")
+def publish_refresh(plane: Plane, plan: RefreshPlan, stage: Stage) -> Published:
+    """Make the new rows visible, in one transaction with what they were made from and with the job's result."""
+    context = current_job()
+    result = {
+        "view": plan.view,
+        "action": plan.action,
+        "reason": plan.reason,
+        "inserted_rows": stage.rows,
+        "deleted_rows": plan.old_rows,
+        "rows": stage.rows,
+        "sources": [source.model_dump() for source in _sources(plan)],
+    }
+    write = view_write(plan.view, plan.definition, plan.versions, stage, replaces=plan.table_id)
+    return plane.publish(context.job_id, context.token, [write], result)
+
+
+def _unchanged(plan: RefreshPlan) -> ViewRefreshed:
+    return ViewRefreshed(
+        view=plan.view,
+        action="no_data",
+        reason=plan.reason,
+        snapshot_id=plan.at,
+        inserted_rows=0,
+        deleted_rows=0,
+        rows=plan.old_rows,
+        sources=_sources(plan),
+    )
+
+
+def _sources(plan: RefreshPlan) -> list[SourceRead]:
+    before = {source.name: source.snapshot_id for source in plan.definition.sources}
+    return [
+        SourceRead(dataset=version.name, from_snapshot=before.get(version.name), to_snapshot=version.snapshot_id)
+        for version in plan.versions
+    ]

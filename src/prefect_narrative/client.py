@@ -1,0 +1,262 @@
+"""The client: submit jobs, wait for them, read them; over Prefect's API and the job table."""
+
+import difflib
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import PrefectHTTPStatusError
+
+from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.jobs.prefect_runs import ONE_SHOT_KEY, SOURCE_TAG, PrefectRuns, observe
+from prefect_narrative.jobs.projection import project
+from prefect_narrative.jobs.reconciler import look
+from prefect_narrative.jobs.record import Job, JobEvent, JobFilter, JobId, JobPage
+from prefect_narrative.jobs.sql import open_store
+from prefect_narrative.jobs.store import JobTableUnavailableError
+from prefect_narrative.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+POLL_EVERY = timedelta(seconds=0.5)
+
+
+class PrefectUnavailableError(NarrativeError, ConnectionError):
+    """Prefect's API can't be reached."""
+
+    kind: ClassVar[FailureKind] = FailureKind.EXTERNAL
+    code: ClassVar[str] = "prefect_unavailable"
+    remedy = "Start it with `narrative up`, or set PREFECT_API_URL to the server's address."
+
+
+class PrefectRefusedError(NarrativeError, PermissionError):
+    """Prefect's API refuses the credentials."""
+
+    kind: ClassVar[FailureKind] = FailureKind.ACCESS
+    code: ClassVar[str] = "prefect_refused"
+    remedy = "Set PREFECT_API_AUTH_STRING to what the server was started with."
+
+
+class UnknownJobError(NarrativeError, LookupError):
+    """Neither the job table nor Prefect knows a job of that id."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "job_not_found"
+    remedy = "`narrative jobs list` shows the jobs there are."
+
+
+class UnknownJobTypeError(NarrativeError, LookupError):
+    """No deployment makes jobs of that type."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "job_type_not_found"
+    remedy = "Run `narrative deploy`; for a type of your own, deploy its flow with the tag `narrative`."
+
+
+class RefusedInputError(NarrativeError, ValueError):
+    """The job's inputs break a rule of its type."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "refused_input"
+    remedy = "Correct the input; the deployment's form in Prefect's UI shows what it takes."
+
+
+class IdempotencyConflictError(NarrativeError, ValueError):
+    """The key was given before, with other inputs."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "idempotency_conflict"
+    remedy = "Use another key, or the same inputs."
+
+
+class WaitTimeoutError(NarrativeError, TimeoutError):
+    """The job had not ended in the time that the caller would wait."""
+
+    kind: ClassVar[FailureKind] = FailureKind.RESOURCE
+    code: ClassVar[str] = "wait_timed_out"
+    remedy = "Wait again: the job goes on."
+
+
+class Client:
+    """Submits jobs and reads them. Use it as a context manager.
+
+    Args:
+        settings: Where the job table is; None: as the environment says.
+        source: Who asks, for the record: `cli` or `api`.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, source: str = "api") -> None:
+        self._settings = settings or Settings()
+        self._source = source
+        self._closing = ExitStack()
+        self._connected: SyncPrefectClient | None = None
+        self._store = self._closing.enter_context(open_store(self._settings))
+
+    def __enter__(self) -> Self:
+        """Return this client, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Release connections."""
+        self._closing.close()
+
+    def submit(
+        self,
+        type: str,  # noqa: A002  the record's word
+        parameters: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        again: bool = False,
+    ) -> Job:
+        """Ask for a job and return its record, pending.
+
+        Args:
+            type: The job's type, such as `create-dataset`.
+            parameters: The job's inputs.
+            idempotency_key: The same key with the same inputs gives the same job, however often it is asked for.
+            again: Whether a key whose job is at rest may be used for a new one. The new job's key is the given one with
+                `#2`, `#3`, ... behind it, since Prefect never forgets a key.
+
+        Raises:
+            UnknownJobTypeError: there is no deployment for that type.
+            RefusedInputError: an input is unknown, missing or breaks a rule.
+            IdempotencyConflictError: the key was given before, with other inputs.
+            PrefectUnavailableError: Prefect can't be reached.
+        """
+        with self._prefect() as client:
+            deployment = self._deployment(client, type)
+            key, number = idempotency_key or f"{ONE_SHOT_KEY}{uuid.uuid4()}", 1
+            while True:
+                numbered = key if number == 1 else f"{key}#{number}"
+                run, new = self._ask(client, deployment, parameters, numbered)
+                if new:
+                    break
+                wanted = {**(deployment.parameters or {}), **parameters}
+                if run.parameters != wanted:
+                    raise IdempotencyConflictError(
+                        f"The key {numbered!r} belongs to job {run.id}, which has other inputs.",
+                        detail={"job_id": str(run.id)},
+                    )
+                if not (again and run.state is not None and run.state.is_final()):
+                    break
+                number += 1
+        seen = observe(run, type=type)
+        try:
+            return self._store.apply(seen, cause=self._source)
+        except JobTableUnavailableError as exc:
+            logger.warning("Job %s is submitted; the job table will show it later: %s", run.id, exc)
+            return project(None, seen, datetime.now(UTC), cause=self._source)[0].job()
+
+    def get(self, job_id: UUID) -> Job:
+        """Return a job's record; Prefect is asked first where the row is missing or the job is not at rest.
+
+        Raises:
+            UnknownJobError: there is no such job.
+            PrefectUnavailableError: Prefect can't be reached, and the record could be old.
+        """
+        row = self._store.get(JobId(job_id))
+        if row is not None and row.state.terminal:
+            return row
+        with self._prefect() as client:
+            row = look(self._store, PrefectRuns(client), job_id)
+        if row is None:
+            raise UnknownJobError(f"There is no job {job_id}.")
+        return row
+
+    def page(self, narrowed: JobFilter | None = None, *, cursor: str | None = None, limit: int = 50) -> JobPage:
+        """Return a page of jobs, newest first, as the table has them."""
+        return self._store.page(narrowed, cursor=cursor, limit=limit)
+
+    def events(self, job_id: UUID) -> Sequence[JobEvent]:
+        """Return a job's moves, oldest first."""
+        return self._store.events(JobId(job_id))
+
+    def watch(self, job_id: UUID, *, timeout: timedelta | None = None) -> Iterator[Job]:
+        """Yield a job's record now and at each change, until it is at rest.
+
+        Raises:
+            UnknownJobError: there is no such job.
+            WaitTimeoutError: it was not at rest in time.
+        """
+        until = None if timeout is None else time.monotonic() + timeout.total_seconds()
+        last: Job | None = None
+        while True:
+            job = self.get(job_id)
+            if job != last:
+                yield job
+                last = job
+            if job.state.terminal:
+                return
+            if until is not None and time.monotonic() >= until:
+                raise WaitTimeoutError(f"Job {job_id} is still {job.state} after {timeout}.")
+            time.sleep(POLL_EVERY.total_seconds())
+
+    def _ask(
+        self, client: SyncPrefectClient, deployment: DeploymentResponse, parameters: Mapping[str, Any], key: str
+    ) -> tuple[FlowRun, bool]:
+        try:
+            answer = client.request(
+                "POST",
+                "/deployments/{id}/create_flow_run",
+                path_params={"id": deployment.id},
+                json={
+                    "parameters": dict(parameters),
+                    "tags": [f"{SOURCE_TAG}{self._source}"],
+                    "idempotency_key": key,
+                    "state": {"type": "SCHEDULED"},
+                },
+            )
+        except PrefectHTTPStatusError as exc:
+            if exc.response.status_code in {409, 422}:
+                raise RefusedInputError(_reason(exc.response)) from exc
+            raise
+        return FlowRun.model_validate(answer.json()), answer.status_code == httpx.codes.CREATED
+
+    def _deployment(self, client: SyncPrefectClient, type: str) -> DeploymentResponse:  # noqa: A002
+        ours = PrefectRuns(client).deployments()
+        for deployment_id, name in ours.items():
+            if name.rpartition("/")[0] == type:
+                return client.read_deployment(deployment_id)
+        known = sorted({name.rpartition("/")[0] for name in ours.values()})
+        near = difflib.get_close_matches(type, known, n=3) or known
+        hint = f" There are: {', '.join(near)}." if near else ""
+        raise UnknownJobTypeError(f"No deployment makes jobs of the type {type!r}.{hint}")
+
+    @contextmanager
+    def _prefect(self) -> Iterator[SyncPrefectClient]:
+        try:
+            if self._connected is None:
+                self._connected = self._closing.enter_context(get_client(sync_client=True))
+            yield self._connected
+        except PrefectHTTPStatusError as exc:
+            if exc.response.status_code in {401, 403}:
+                raise PrefectRefusedError(f"Prefect refused with {exc.response.status_code}.") from exc
+            raise PrefectUnavailableError(
+                f"Prefect answered {exc.response.status_code}: {_reason(exc.response)}"
+            ) from exc
+        except (httpx.HTTPError, RuntimeError) as exc:
+            raise PrefectUnavailableError(f"Prefect's API can't be reached: {exc}") from exc
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        detail = response.json().get("detail")
+    except (ValueError, AttributeError):
+        return response.text[:1000]
+    return detail if isinstance(detail, str) else str(detail)[:1000]

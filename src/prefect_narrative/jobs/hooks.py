@@ -1,0 +1,70 @@
+"""State hooks: in the flow's own process, they bring each state that Prefect gives a run into the job table at once.
+
+A hook never fails a run and never holds it up for long: when the job table can't be reached it says so in the log and
+leaves the move to the reconciler.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+
+from prefect_narrative.jobs.outbox import Outbox
+from prefect_narrative.jobs.prefect_runs import observe
+from prefect_narrative.jobs.sql import open_store
+from prefect_narrative.jobs.store import JobStore
+from prefect_narrative.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = timedelta(seconds=1)
+"""How long a write from a flow's process waits for the job table before it gives up."""
+
+Hook = Callable[[Flow[Any, Any], FlowRun, State[Any]], None]
+
+
+@lru_cache(maxsize=1)
+def process_store(settings: Settings) -> JobStore:
+    """Return this process's store, opened on first use."""
+    return open_store(settings, patience=PATIENCE)
+
+
+def here() -> tuple[JobStore, Outbox]:
+    """Return the job table and the outbox of this process, as its environment says."""
+    settings = Settings()
+    return process_store(settings), Outbox(settings.outbox)
+
+
+def follow(flow: Flow[Any, Any], run: FlowRun, state: State[Any]) -> None:
+    """Bring the state that a run just entered into the job table."""
+    try:
+        store, _ = here()
+        store.apply(observe(run, state, type=flow.name), cause="hook")
+    except Exception as exc:  # a hook must never harm the run; the reconciler makes up for it
+        logger.warning("The job table missed that %s is %s: %s", run.id, state.name, exc, extra={"job_id": str(run.id)})
+
+
+def follow_cancellation(flow: Flow[Any, Any], run: FlowRun, state: State[Any]) -> None:
+    """Bring a cancelled run into the job table; the state that this hook gets has a made-up id, so the server is asked."""
+    try:
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(run.id)
+        store, _ = here()
+        store.apply(observe(run, type=flow.name), cause="hook")
+    except Exception as exc:  # as above
+        logger.warning("The job table missed that %s is %s: %s", run.id, state.name, exc, extra={"job_id": str(run.id)})
+
+
+HOOKS: dict[str, list[Hook]] = {
+    "on_running": [follow],
+    "on_completion": [follow],
+    "on_failure": [follow],
+    "on_crashed": [follow],
+    "on_cancellation": [follow_cancellation],
+}
+"""What `@job` gives to its flow."""

@@ -1,0 +1,98 @@
+"""Bringing a view up to date: what has to be done, and doing it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from prefect_narrative.planes.plane import CheckedQuery, Plane, SourceVersion, Stage, Write
+from prefect_narrative.views.definition import ViewDefinition
+
+
+@dataclass(frozen=True)
+class RefreshPlan:
+    """What a refresh is going to do, and why."""
+
+    view: str
+    action: Literal["full", "no_data"]
+    reason: str
+    definition: ViewDefinition
+    query: CheckedQuery
+    at: int
+    """The snapshot that every source is read at."""
+    versions: tuple[SourceVersion, ...]
+    """The contents of the sources at that snapshot."""
+    table_id: int
+    """The lake's table that the new rows replace."""
+    old_rows: int
+
+
+def plan_refresh(plane: Plane, view: str, *, forced: bool = False) -> RefreshPlan:
+    """Decide what bringing a view up to date takes, without running its query.
+
+    Args:
+        plane: Where the view lives.
+        view: Its name.
+        forced: Whether to run the query even where nothing has changed.
+
+    Raises:
+        DatasetNotFoundError: there is no such view, or a source is gone.
+        NotAViewError: it is a dataset, but not a view.
+        QueryRefusedError: the query is not allowed any more.
+    """
+    at = plane.snapshot()
+    dataset = plane.dataset(view, at)
+    definition = ViewDefinition.of(dataset)
+    query = plane.check(definition.query, at)
+    versions = tuple(plane.versions(query.sources, at))
+    action, reason = _decide(plane, definition, query, at, forced=forced)
+    return RefreshPlan(view, action, reason, definition, query, at, versions, dataset.table_id, dataset.rows)
+
+
+def _decide(
+    plane: Plane, definition: ViewDefinition, query: CheckedQuery, at: int, *, forced: bool
+) -> tuple[Literal["full", "no_data"], str]:
+    if forced:
+        return "full", "A full refresh was asked for."
+    if query.volatile:
+        return "full", f"The query depends on the time ({', '.join(query.volatile)})."
+    if {source.name for source in definition.sources} != set(query.sources):
+        return "full", "The query reads other datasets than at the last refresh."
+    changed = [source.name for source in definition.sources if plane.changed(source.as_source(), at)]
+    if changed:
+        return "full", f"Changed since the last refresh: {', '.join(sorted(changed))}."
+    return "no_data", "The sources are unchanged since the last refresh."
+
+
+def stage_view(
+    plane: Plane, job_id: UUID, token: int, view: str, query: CheckedQuery, at: int, columns: Sequence[str]
+) -> Stage:
+    """Run a view's query at one snapshot and write its rows as files, which nobody sees yet."""
+    return plane.stage_query(job_id, token, view, query, at=at, columns=columns)
+
+
+def view_write(
+    view: str,
+    definition: ViewDefinition,
+    versions: tuple[SourceVersion, ...],
+    stage: Stage,
+    *,
+    replaces: int | None = None,
+) -> Write:
+    """Return what publishes a view's rows and its definition together.
+
+    Args:
+        view: The view's name.
+        definition: What it is.
+        versions: The contents of its sources that the rows were made from.
+        stage: The rows.
+        replaces: The table that they replace; None where the view is new.
+    """
+    return Write(
+        dataset=view,
+        mode="create" if replaces is None else "replace",
+        stage=stage,
+        kind="view",
+        properties=definition.read_from(versions).as_properties(),
+        replaces=replaces,
+    )
