@@ -1,4 +1,4 @@
-"""Writes `prefect.yaml` from the declarations: `python -m prefect_narrative.deployments.prefect_yaml > prefect.yaml`."""
+"""Writes `prefect.yaml` from the declarations: `python -m prefect_narrative.deployments.prefect_yaml`."""
 
 import sys
 
@@ -17,7 +17,7 @@ HEAD = """\
 
 def render() -> str:
     """Return the text of `prefect.yaml`."""
-    return HEAD + yaml.safe_dump(as_prefect_yaml(), sort_keys=False, width=110)
+    return HEAD + str(yaml.safe_dump(as_prefect_yaml(), sort_keys=False, width=110))
 
 
 if __name__ == "__main__":

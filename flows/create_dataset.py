@@ -36,7 +36,7 @@ class DatasetCreated(BaseModel):
 def create_dataset(
     name: DatasetName,
     source: Annotated[str, Field(min_length=1, max_length=4096, examples=["flights.csv", "2013/*.parquet"])],
-    format: Literal["auto", "parquet", "csv", "json"] = "auto",  # noqa: A002  the platform's word
+    format: Literal["auto", "parquet", "csv", "json"] = "auto",
     write_mode: Literal["create", "overwrite", "append"] = "create",
     description: Text | None = None,
     tags: Tags | None = None,

@@ -1,4 +1,4 @@
-"""Inputs that several job types share: their types, from which Prefect's forms and checks are made, and early checks."""
+"""Inputs that several job types share: Prefect's forms and checks are made from their types."""
 
 from typing import Annotated
 

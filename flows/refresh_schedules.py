@@ -1,4 +1,4 @@
-"""Schedules of views: each has its own on the refresh deployment, named after the view, for operators to see and edit."""
+"""Schedules of views: each has its own on the refresh deployment, for operators to see and edit."""
 
 from typing import ClassVar
 

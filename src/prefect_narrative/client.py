@@ -118,7 +118,7 @@ class Client:
 
     def submit(
         self,
-        type: str,  # noqa: A002  the record's word
+        type: str,
         parameters: Mapping[str, Any],
         *,
         idempotency_key: str | None = None,
@@ -228,7 +228,7 @@ class Client:
             raise
         return FlowRun.model_validate(answer.json()), answer.status_code == httpx.codes.CREATED
 
-    def _deployment(self, client: SyncPrefectClient, type: str) -> DeploymentResponse:  # noqa: A002
+    def _deployment(self, client: SyncPrefectClient, type: str) -> DeploymentResponse:
         ours = PrefectRuns(client).deployments()
         for deployment_id, name in ours.items():
             if name.rpartition("/")[0] == type:

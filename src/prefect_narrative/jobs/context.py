@@ -86,8 +86,9 @@ def current_job() -> "JobContext":
 class JobContext:
     """One attempt at a job, from its start until its resources are released.
 
-    A thread of its own writes progress (at most one write a second) and a heartbeat (every 15 seconds). If the job table
-    can't be reached, the work goes on: result, failure and usage go to the outbox, progress and heartbeats are dropped.
+    A thread of its own writes progress (at most one write a second) and a heartbeat (every 15 seconds). If the job
+    table can't be reached, the work goes on: result, failure and usage go to the outbox, progress and heartbeats are
+    dropped.
 
     Args:
         job_id: The job.

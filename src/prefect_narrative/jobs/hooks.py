@@ -50,7 +50,7 @@ def follow(flow: Flow[Any, Any], run: FlowRun, state: State[Any]) -> None:
 
 
 def follow_cancellation(flow: Flow[Any, Any], run: FlowRun, state: State[Any]) -> None:
-    """Bring a cancelled run into the job table; the state that this hook gets has a made-up id, so the server is asked."""
+    """Bring a cancelled run into the job table; this hook's state has a made-up id, so the server is asked."""
     try:
         with get_client(sync_client=True) as client:
             run = client.read_flow_run(run.id)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial, wraps
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, ClassVar, ParamSpec, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, ParamSpec, TypeVar, cast, get_type_hints
 from uuid import UUID
 
 from prefect import Flow, flow, task
@@ -31,15 +31,13 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T")
 
 MAX_RETRIES = 2
 """How often a failure that may end otherwise next time is tried again, unless the run says another number."""
 BACKOFF = (timedelta(seconds=5), timedelta(seconds=20), timedelta(seconds=60))
 """How long to wait before the first, the second and each further retry."""
 JOB_TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-
-step = partial(task, cache_policy=NO_CACHE, persist_result=False)
-"""Prefect's `@task` for a part of a job that an operator wants to see: nothing is cached, nothing is stored."""
 
 
 class JobTimeoutError(NarrativeError, TimeoutError):
@@ -136,6 +134,19 @@ def job(
     return decorate
 
 
+def step(*, name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Make a function a part of a job that operators see: a Prefect task whose result is neither cached nor stored.
+
+    Args:
+        name: What it does, as a verb.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        return cast("Callable[P, T]", task(name=name, cache_policy=NO_CACHE, persist_result=False)(function))
+
+    return decorate
+
+
 def _job_type(
     function: Callable[..., Any], name: str, label: str | None, dataset: str | None, longest: timedelta
 ) -> JobType:
@@ -143,7 +154,7 @@ def _job_type(
         raise InvalidJobTypeError(f"{name!r} is no name for a job type: small letters, digits and hyphens.")
     if inspect.iscoroutinefunction(function):
         raise InvalidJobTypeError(
-            f"{function.__name__} is async: a job's body is a plain function, so that a running query can be interrupted.",
+            f"{function.__name__} is async: a job's body is a plain function, so that its query can be interrupted.",
             remedy="Write it with def; run what is async inside it with asyncio.run.",
         )
     hints = get_type_hints(function, include_extras=True)
@@ -327,7 +338,7 @@ class _ProgressArtifact:
                     ArtifactCreate(
                         type="progress",
                         description=progress.message,
-                        data=percent,  # type: ignore[arg-type]
+                        data=percent,
                         flow_run_id=self._run.id,
                     )
                 )
@@ -335,5 +346,5 @@ class _ProgressArtifact:
             else:
                 client.update_artifact(
                     self._artifact_id,
-                    ArtifactUpdate(description=progress.message, data=percent),  # type: ignore[arg-type]
+                    ArtifactUpdate(description=progress.message, data=percent),
                 )

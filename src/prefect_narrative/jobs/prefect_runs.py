@@ -38,7 +38,7 @@ def observe(
     run: FlowRun,
     state: State[Any] | None = None,
     *,
-    type: str,  # noqa: A002  the record's word
+    type: str,
     trusted: bool = True,
 ) -> Observation:
     """Return what a flow run says about its job.
@@ -90,7 +90,7 @@ def _request_source(run: FlowRun, state: State[Any]) -> RequestSource | None:
     for tag in run.tags:
         source = tag.removeprefix(SOURCE_TAG)
         if source != tag and source in _SOURCES:
-            return RequestSource(type=source)  # type: ignore[arg-type]
+            return RequestSource(type=source)
     if (state.message or "").startswith(_UI_MESSAGE):
         return RequestSource(type="operator")
     # A run made in the UI says so in its first state only: later states must not undo what that one told.

@@ -1,4 +1,4 @@
-"""The reconciler: brings Prefect's truth into the job table for whatever no hook can see, and makes up for lost hooks."""
+"""The reconciler: brings Prefect's truth into the job table where no hook could."""
 
 import logging
 import threading
