@@ -1,4 +1,4 @@
-"""What can be done with the job table: reading for everybody, writing for those who bring Prefect's truth or do the work."""
+"""What the job table can do: be read by everybody, written by who brings Prefect's truth or does the work."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,9 @@ class JobTableUnavailableError(NarrativeError, ConnectionError):
 
     kind: ClassVar[FailureKind] = FailureKind.EXTERNAL
     code: ClassVar[str] = "job_table_unavailable"
-    remedy = "Check NARRATIVE_DATABASE_URL and that its database is up; what jobs wrote meanwhile is kept in the outbox."
+    remedy = (
+        "Check NARRATIVE_DATABASE_URL and that its database is up; what jobs wrote meanwhile is kept in the outbox."
+    )
 
 
 class InvalidCursorError(NarrativeError, ValueError):
@@ -38,6 +40,16 @@ class InvalidCursorError(NarrativeError, ValueError):
     kind: ClassVar[FailureKind] = FailureKind.INPUT
     code: ClassVar[str] = "invalid_cursor"
     remedy = "Start again without a cursor, and use the cursors that the pages give."
+
+
+class UnknownJobError(NarrativeError, KeyError):
+    """The job table has no such job."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "job_not_found"
+    remedy = "Check the job's id; `narrative jobs` lists the jobs there are."
+
+    __str__ = Exception.__str__  # KeyError's would put the message in quotes
 
 
 class SupersededError(NarrativeError):
@@ -110,7 +122,10 @@ class JobReader(ABC):
 
 
 class JobStore(JobReader):
-    """Read and write access to the job table; each method is one transaction."""
+    """Read and write access to the job table; each method is one transaction.
+
+    Every method on a job that the table does not have raises `UnknownJobError`, a `KeyError`; but `beat` does nothing.
+    """
 
     @abstractmethod
     def apply(self, seen: Observation, *, cause: str, if_version: int | None = None) -> Job:
@@ -124,6 +139,9 @@ class JobStore(JobReader):
             if_version: None: write only where `seen` is newer than the row by the server's (timestamp, state id), as
                 hooks and events need. A number: write exactly where the row still has that version (0: where there is
                 still no row), whatever the timestamps, as a reader who read the row and then Prefect needs.
+
+        Raises:
+            UnknownJobError: `if_version` is above 0 and there is no row.
         """
 
     @abstractmethod
@@ -166,9 +184,7 @@ class JobStore(JobReader):
         """Record why an attempt failed; the first that is recorded of an attempt stands, unless it was only guessed."""
 
     @abstractmethod
-    def describe(
-        self, job_id: JobId, *, dataset: str | None = None, sources: Sequence[str] | None = None
-    ) -> None:
+    def describe(self, job_id: JobId, *, dataset: str | None = None, sources: Sequence[str] | None = None) -> None:
         """Say what the job writes and reads; None leaves what is there."""
 
     @abstractmethod

@@ -1,0 +1,111 @@
+"""What an attempt's own reports mean for the job's row: pure functions, shared by every store."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from prefect_narrative.jobs.projection import event_of
+from prefect_narrative.jobs.record import Executor, Failure, JobEvent, Progress, Usage
+from prefect_narrative.jobs.row import Row, is_guess, storable
+from prefect_narrative.jobs.states import JobState
+from prefect_narrative.jobs.store import SupersededError
+
+_RESULT_CAUSE = "result: staged after the run had completed"
+
+
+def begin(
+    row: Row,
+    executor: Executor,
+    now: datetime,
+    *,
+    dataset: str | None = None,
+    data_plane: str | None = None,
+    code_version: str | None = None,
+    token: int | None = None,
+) -> Row:
+    """Return the row once a process has begun to work: its number is a fresh one, its token the highest."""
+    known = {"dataset": dataset, "data_plane": data_plane, "code_version": code_version}
+    again = row.used_up
+    return row.model_copy(
+        update={
+            **{name: storable(value) for name, value in known.items() if value is not None},
+            "executor": storable(executor),
+            "attempt": row.attempt + again,
+            "progress": None if again else row.progress,
+            "token": token if token is not None and token > row.token else row.token + 1,
+            "updated_at": now,
+        }
+    )
+
+
+def stage(row: Row, token: int, result: Mapping[str, Any], now: datetime) -> tuple[Row, JobEvent | None]:
+    """Return the row with a result kept for its completion, and the event where this completes it.
+
+    It does where Prefect's run had completed before the result came, so that the job stood as failed for want of it.
+
+    Raises:
+        SupersededError: `token` is not the highest any more.
+    """
+    if token < row.token:
+        raise SupersededError(
+            f"Job {row.job_id}: token {token} may not leave a result, since token {row.token} has taken over.",
+            detail={"token": token, "newest_token": row.token},
+        )
+    kept = storable(dict(result))
+    if row.state is JobState.COMPLETED and kept == row.result:
+        return row, None
+    staged = row.model_copy(update={"staged_result": kept, "token": token, "updated_at": now})
+    if row.state is not JobState.FAILED or row.prefect.type != "COMPLETED":
+        return staged, None
+    restored = staged.model_copy(
+        update={
+            "state": JobState.COMPLETED,
+            "result": kept,
+            "staged_result": None,
+            "failures": tuple(one for one in row.failures if one.attempt != row.attempt or not is_guess(one)),
+            "version": row.version + 1,
+            "last_event": row.last_event + 1,
+        }
+    )
+    return restored, event_of(row, restored, from_state=row.state, cause=_RESULT_CAUSE)
+
+
+def fail(row: Row, failure: Failure, now: datetime) -> Row:
+    """Return the row with a failure; the first of an attempt stands, unless it was only guessed."""
+    standing = next((one for one in row.failures if one.attempt == failure.attempt), None)
+    if standing is not None and (not is_guess(standing) or is_guess(failure)):
+        return row
+    others = [one for one in row.failures if one.attempt != failure.attempt]
+    failures = tuple(sorted([*others, storable(failure)], key=lambda one: one.attempt))
+    return row.model_copy(update={"failures": failures, "updated_at": now})
+
+
+def describe(row: Row, now: datetime, *, dataset: str | None, sources: Sequence[str] | None) -> Row:
+    """Return the row that says what the job writes and reads; None leaves what is there."""
+    after = row.model_copy(
+        update={
+            "dataset": row.dataset if dataset is None else storable(dataset),
+            "sources": row.sources if sources is None else storable(tuple(sources)),
+        }
+    )
+    return row if after == row else after.model_copy(update={"updated_at": now})
+
+
+def use(row: Row, usage: Usage, now: datetime) -> Row:
+    """Return the row with usage added: sums, but the largest for the peak memory."""
+    total: dict[str, Any] = {}
+    for name in Usage.model_fields:
+        parts = [part for part in (getattr(row.usage, name), storable(getattr(usage, name))) if part is not None]
+        if parts:
+            total[name] = max(parts) if name == "peak_memory_bytes" else sum(parts)
+    return row.model_copy(update={"usage": Usage(**total), "updated_at": now})
+
+
+def advance(row: Row, progress: Progress) -> Row:
+    """Return the row with progress; `updated_at` stays, since progress carries its own time."""
+    return row.model_copy(update={"progress": storable(progress)})
+
+
+def fence(row: Row, now: datetime) -> Row:
+    """Return the row with a token that nobody holds."""
+    return row.model_copy(update={"token": row.token + 1, "updated_at": now})
