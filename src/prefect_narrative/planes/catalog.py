@@ -1,0 +1,270 @@
+"""Reads the lake's catalog: which datasets a snapshot has, how big they are, and what changed between two snapshots."""
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_narrative.planes.connection import LAKE, METADATA
+from prefect_narrative.planes.errors import DatasetNotFoundError, SnapshotNotFoundError
+from prefect_narrative.planes.names import INTERNAL_SCHEMA, DatasetName, dataset_name
+from prefect_narrative.planes.plane import Column, Dataset
+
+Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+"""Runs one statement of ours with its parameters and returns all its rows."""
+
+_LIVE = "begin_snapshot <= $at AND (end_snapshot IS NULL OR end_snapshot > $at)"
+_COMPACTION = re.compile(r"compacted|merged|rewritten|rewrote|flushed", re.IGNORECASE)
+
+_SCALARS = {
+    "boolean": "BOOLEAN",
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "int128": "HUGEINT",
+    "uint8": "UTINYINT",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "uint64": "UBIGINT",
+    "uint128": "UHUGEINT",
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "timetz": "TIME WITH TIME ZONE",
+    "timestamptz": "TIMESTAMP WITH TIME ZONE",
+}
+"""The catalog's names of types where they differ from DuckDB's."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A dataset's table in one snapshot."""
+
+    name: DatasetName
+    table_id: int
+
+
+class Catalog:
+    """The catalog as one connection sees it. All methods but `newest` read as of a given snapshot.
+
+    Args:
+        query: Runs a statement on a connection to which the lake is attached.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+
+    def newest(self) -> int:
+        """Return the id of the newest snapshot."""
+        return int(self._query(f"SELECT max(snapshot_id) FROM {METADATA}.ducklake_snapshot", [])[0][0])
+
+    def resolve(self, at: int | None) -> int:
+        """Return a snapshot's id if it exists; the newest for None.
+
+        Raises:
+            SnapshotNotFoundError: it does not.
+        """
+        if at is None:
+            return self.newest()
+        self.require([at])
+        return at
+
+    def require(self, snapshots: Iterable[int]) -> None:
+        """Raise unless all these snapshots exist.
+
+        Raises:
+            SnapshotNotFoundError: with the first that does not, and those that do.
+        """
+        wanted = sorted(set(snapshots))
+        for snapshot in wanted:
+            if isinstance(snapshot, bool) or not isinstance(snapshot, int) or not 0 <= snapshot < 2**63:
+                raise SnapshotNotFoundError(f"{snapshot!r} is no snapshot's id: it is a whole number from 0.")
+        if not wanted:
+            return
+        found = {
+            row[0]
+            for row in self._query(
+                f"SELECT snapshot_id FROM {METADATA}.ducklake_snapshot WHERE list_contains(?, snapshot_id)", [wanted]
+            )
+        }
+        for snapshot in wanted:
+            if snapshot not in found:
+                oldest, newest = self._query(
+                    f"SELECT min(snapshot_id), max(snapshot_id) FROM {METADATA}.ducklake_snapshot", []
+                )[0]
+                raise SnapshotNotFoundError(
+                    f"There is no snapshot {snapshot}, or it has expired: there are {oldest} to {newest}.",
+                    detail={"snapshot_id": snapshot, "oldest": oldest, "newest": newest},
+                )
+
+    def tables(self, at: int) -> dict[str, Table]:
+        """Return the datasets' tables by name."""
+        rows = self._query(
+            f"""
+            SELECT schema_name, table_name, table_id
+            FROM (SELECT * FROM {METADATA}.ducklake_table WHERE {_LIVE})
+            JOIN (SELECT schema_id, schema_name FROM {METADATA}.ducklake_schema WHERE {_LIVE}) USING (schema_id)
+            WHERE schema_name <> '{INTERNAL_SCHEMA}'
+            ORDER BY ALL
+            """.replace("$at", str(at)),
+            [],
+        )
+        found = {}
+        for schema, table, table_id in rows:
+            try:
+                name = dataset_name(f"{schema}.{table}")
+            except ValueError:
+                continue  # another program's table: it has no name by which it could be read here
+            found[str(name)] = Table(name, table_id)
+        return found
+
+    def table(self, name: str, at: int) -> Table:
+        """Return one dataset's table.
+
+        Raises:
+            InvalidNameError: the name breaks the naming rule.
+            DatasetNotFoundError: there is none, with the nearest names.
+        """
+        key = str(dataset_name(name))
+        tables = self.tables(at)
+        if key not in tables:
+            raise DatasetNotFoundError.named(key, tables, at)
+        return tables[key]
+
+    def datasets(self, at: int, tables: Collection[Table]) -> list[Dataset]:
+        """Return these tables with their columns, sizes and properties, by name."""
+        if not tables:
+            return []
+        ids = [table.table_id for table in tables]
+        columns = self._columns(at, ids)
+        sizes = self._sizes(at, ids)
+        described = self._properties(at)
+        inexact = self._inexact(at, ids)
+        result = []
+        for table in sorted(tables, key=lambda table: str(table.name)):
+            rows, size, files = sizes.get(table.table_id, (0, 0, 0))
+            if table.table_id in inexact:
+                rows = self._query(f"SELECT count(*) FROM {table.name.sql} AT (VERSION => {at})", [])[0][0]
+            kind, properties = described.get(str(table.name), ("dataset", {}))
+            result.append(
+                Dataset(
+                    name=str(table.name),
+                    kind="view" if kind == "view" else "dataset",
+                    snapshot_id=at,
+                    table_id=table.table_id,
+                    rows=int(rows),
+                    bytes=int(size),
+                    files=int(files),
+                    columns=columns.get(table.table_id, ()),
+                    properties=properties,
+                )
+            )
+        return result
+
+    def changed(self, table_id: int, first: int, last: int) -> bool:
+        """Return whether a table's rows may have changed after snapshot `first`, up to and including `last`."""
+        present = self._query(
+            f"SELECT count(*) FROM {METADATA}.ducklake_snapshot WHERE snapshot_id BETWEEN ? AND ?", [first, last]
+        )[0][0]
+        if present != last - first + 1:
+            return True  # history has expired
+        rows = self._query(
+            f"SELECT changes FROM {LAKE}.snapshots() WHERE snapshot_id > ? AND snapshot_id <= ?", [first, last]
+        )
+        for (changes,) in rows:
+            for kind, touched in (changes or {}).items():
+                if not _COMPACTION.search(kind) and str(table_id) in touched:
+                    return True
+        return False
+
+    def known_files(self, below: str) -> set[str]:
+        """Return the paths of all data files below a folder that are, or once were, the lake's."""
+        rows = self._query(
+            f"""
+            SELECT path FROM {METADATA}.ducklake_data_file WHERE starts_with(path, $1)
+            UNION SELECT path FROM {METADATA}.ducklake_files_scheduled_for_deletion WHERE starts_with(path, $1)
+            """,
+            [below],
+        )
+        return {row[0] for row in rows}
+
+    def _sizes(self, at: int, ids: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+        rows = self._query(
+            f"""
+            SELECT table_id, sum(record_count), sum(file_size_bytes), count(*) FROM {METADATA}.ducklake_data_file
+            WHERE {_LIVE} AND list_contains(?, table_id) GROUP BY ALL
+            """.replace("$at", str(at)),
+            [ids],
+        )
+        return {table_id: (rows, size, files) for table_id, rows, size, files in rows}
+
+    def _inexact(self, at: int, ids: Sequence[int]) -> set[int]:
+        """Return the tables whose rows the files' counts do not tell: they have deleted, merged or inlined rows."""
+        rows = self._query(
+            f"""
+            SELECT table_id FROM {METADATA}.ducklake_delete_file WHERE {_LIVE} AND list_contains($1, table_id)
+            UNION SELECT table_id FROM {METADATA}.ducklake_data_file
+                WHERE {_LIVE} AND partial_max > $at AND list_contains($1, table_id)
+            UNION SELECT table_id FROM {METADATA}.ducklake_inlined_data_tables WHERE list_contains($1, table_id)
+            """.replace("$at", str(at)),
+            [ids],
+        )
+        return {row[0] for row in rows}
+
+    def _properties(self, at: int) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        present = self._query(
+            f"SELECT count(*) FROM {METADATA}.ducklake_table WHERE table_name = 'datasets' AND {_LIVE} AND schema_id IN "
+            f"(SELECT schema_id FROM {METADATA}.ducklake_schema WHERE schema_name = '{INTERNAL_SCHEMA}')".replace(
+                "$at", str(at)
+            ),
+            [],
+        )[0][0]
+        if not present:
+            return {}
+        rows = self._query(
+            f"SELECT dataset, kind, properties FROM {LAKE}.{INTERNAL_SCHEMA}.datasets AT (VERSION => {at})", []
+        )
+        return {dataset: (kind, json.loads(properties)) for dataset, kind, properties in rows}
+
+    def _columns(self, at: int, ids: Sequence[int]) -> dict[int, tuple[Column, ...]]:
+        rows = self._query(
+            f"""
+            SELECT table_id, column_id, parent_column, column_name, column_type FROM {METADATA}.ducklake_column
+            WHERE {_LIVE} AND list_contains(?, table_id) ORDER BY table_id, column_order
+            """.replace("$at", str(at)),
+            [ids],
+        )
+        children: dict[tuple[int, int | None], list[tuple[int, str, str]]] = {}
+        for table_id, column_id, parent, name, kind in rows:
+            children.setdefault((table_id, parent), []).append((column_id, name, kind))
+        return {
+            table_id: tuple(Column(name, _type(kind, table_id, column_id, children)) for column_id, name, kind in found)
+            for (table_id, parent), found in children.items()
+            if parent is None
+        }
+
+
+def _type(
+    kind: str, table_id: int, column_id: int, children: Mapping[tuple[int, int | None], list[tuple[int, str, str]]]
+) -> str:
+    """Return a type of the catalog in DuckDB's words."""
+    parts = [
+        (name, _type(inner, table_id, child, children))
+        for child, name, inner in children.get((table_id, column_id), ())
+    ]
+    if kind == "list":
+        return f"{parts[0][1]}[]"
+    if kind == "map":
+        return f"MAP({parts[0][1]}, {parts[1][1]})"
+    if kind == "struct":
+        return f"STRUCT({', '.join(f'{_field(name)} {inner}' for name, inner in parts)})"
+    return _SCALARS.get(kind, kind.upper())
+
+
+def _field(name: str) -> str:
+    """Return a struct's field as DuckDB writes it: quoted where it must be."""
+    import duckdb  # noqa: PLC0415
+
+    written = str(duckdb.struct_type({name: "INTEGER"}))
+    return written[len("STRUCT(") : -len(" INTEGER)")]

@@ -1,0 +1,164 @@
+"""Whether a query may run: exactly one SELECT over existing datasets, with functions that only compute."""
+
+import re
+from collections.abc import Collection
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from prefect_narrative.planes.errors import DatasetNotFoundError, QueryRefusedError, shortened
+from prefect_narrative.planes.names import MAIN_SCHEMA, dataset_name
+from prefect_narrative.planes.plane import CheckedQuery
+from prefect_narrative.planes.syntax import SYSTEM_TABLES, Findings, Node, Parser, examine, pin
+
+MAX_QUERY_LENGTH = 100_000
+"""Characters."""
+
+FORBIDDEN = (
+    exp.Alter,
+    exp.Attach,
+    exp.Command,
+    exp.Copy,
+    exp.DDL,
+    exp.DML,
+    exp.Detach,
+    exp.Drop,
+    exp.Into,
+    exp.Parameter,
+    exp.Placeholder,
+    exp.Pragma,
+    exp.Set,
+    exp.Use,
+)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+TOO_DEEP = "The query is nested too deeply."
+TOO_DEEP_REMEDY = "Split it: name its parts in WITH, or make views of them."
+
+
+class QueryCheck:
+    """Checks queries, and writes them for a run. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._parser = Parser()
+
+    def close(self) -> None:
+        """Release the parser."""
+        self._parser.close()
+
+    def check(self, text: str, known: Collection[str]) -> CheckedQuery:
+        """Return a query that may run.
+
+        Args:
+            text: What somebody wrote.
+            known: The names of the datasets that exist.
+
+        Raises:
+            QueryRefusedError: with what was seen, the rule and what to do.
+            DatasetNotFoundError: it reads a dataset that does not exist.
+        """
+        tree, findings = self._examined(text)
+        sources = {str(name) for name, _ in findings.tables}
+        _refuse_shadowing(findings, known)
+        for name in sorted(sources):
+            if name not in known:
+                if name.startswith(SYSTEM_TABLES):
+                    raise QueryRefusedError(
+                        f"{name!r} is a table of the engine's catalog: a query reads datasets only."
+                    )
+                raise DatasetNotFoundError.named(name, known)
+        sql = self._written(tree)
+        _agree(sql, sources)
+        return CheckedQuery(
+            text=text,
+            sql=sql,
+            sources=tuple(sorted(sources)),
+            volatile=tuple(sorted(findings.volatile)),
+            random=tuple(sorted(findings.random)),
+        )
+
+    def versions(self, query: CheckedQuery) -> frozenset[int]:
+        """Return the snapshots that the query names itself."""
+        return frozenset(self._examined(query.sql)[1].versions)
+
+    def pinned(self, query: CheckedQuery, at: int, catalog: str) -> str:
+        """Return the SQL that runs: the query checked once more, every dataset in it as of one snapshot.
+
+        Args:
+            query: A checked query. Its SQL is not trusted: only what passes again is written.
+            at: The snapshot; AT in the query itself goes before it.
+            catalog: The name under which the lake is attached.
+        """
+        tree, findings = self._examined(query.sql)
+        if {str(name) for name, _ in findings.tables} != set(query.sources):
+            raise QueryRefusedError("The checked query's SQL reads other datasets than its sources.")
+        pin(findings, at, catalog)
+        return self._written(tree)
+
+    def _examined(self, text: str) -> tuple[Node, Findings]:
+        _readable(text)
+        try:
+            tree = self._parser.tree(text)
+            return tree, examine(tree)
+        except RecursionError:
+            raise QueryRefusedError(TOO_DEEP, remedy=TOO_DEEP_REMEDY) from None
+
+    def _written(self, tree: Node) -> str:
+        try:
+            return self._parser.sql(tree)
+        except RecursionError:
+            raise QueryRefusedError(TOO_DEEP, remedy=TOO_DEEP_REMEDY) from None
+
+
+def _readable(text: str) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise QueryRefusedError("The query is empty.")
+    if len(text) > MAX_QUERY_LENGTH:
+        raise QueryRefusedError(f"The query has {len(text)} characters: at most {MAX_QUERY_LENGTH} are read.")
+    if "\0" in text:
+        raise QueryRefusedError("The query has a NUL character.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QueryRefusedError("The query is not valid Unicode.") from error
+
+
+def _refuse_shadowing(findings: Findings, known: Collection[str]) -> None:
+    for name in sorted(findings.cte_names):
+        if name in known:
+            raise QueryRefusedError(
+                f"WITH names a subquery {name!r}, as a dataset is called: nobody could tell which of them is read.",
+                remedy="Give the subquery another name.",
+            )
+
+
+def _agree(sql: str, sources: set[str]) -> None:
+    """Raise unless sqlglot sees one query over the same datasets: lineage and transpiling rest on its reading."""
+    try:
+        statements = sqlglot.parse(sql, read="duckdb")
+        statement = statements[0]
+        if len(statements) != 1 or not isinstance(statement, exp.Query):
+            raise QueryRefusedError("The query is not exactly one SELECT.")
+        forbidden = statement.find(*FORBIDDEN)
+        if forbidden is not None:
+            raise QueryRefusedError(f"The query has a {forbidden.key.upper()}: exactly one SELECT may be run.")
+        named = {cte.alias.lower() for cte in statement.find_all(exp.CTE)}
+        seen = set()
+        for table in statement.find_all(exp.Table):
+            if isinstance(table.this, exp.Identifier):
+                schema, name = table.db.lower() or MAIN_SCHEMA, table.name.lower()
+                if table.db or name not in named:
+                    seen.add(str(dataset_name(f"{schema}.{name}")))
+    except RecursionError:
+        raise QueryRefusedError(TOO_DEEP, remedy=TOO_DEEP_REMEDY) from None
+    except (SqlglotError, ValueError) as error:
+        if isinstance(error, QueryRefusedError):
+            raise
+        plain = _COLOUR.sub("", str(error))
+        raise QueryRefusedError(f"The query can't be analysed: {shortened(plain, 200)}") from error
+    if seen != sources:
+        raise QueryRefusedError(
+            f"The query can be read in two ways: over {', '.join(sorted(sources)) or 'no dataset'}, or over "
+            f"{', '.join(sorted(seen)) or 'no dataset'}.",
+            remedy="Write it more plainly.",
+        )

@@ -1,0 +1,161 @@
+"""Which columns can be kept in a dataset: their names and types, and what a type is kept as."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from prefect_narrative.planes.errors import ColumnMismatchError, UnstorableColumnError, nearest, shortened
+from prefect_narrative.planes.names import quoted
+from prefect_narrative.planes.plane import Column
+
+if TYPE_CHECKING:
+    import duckdb
+    from duckdb.sqltypes import DuckDBPyType
+
+MAX_COLUMNS = 1000
+MAX_COLUMN_NAME_LENGTH = 255
+
+KEPT_AS = {
+    "hugeint": "DECIMAL(38,0)",
+    "uhugeint": "DECIMAL(38,0)",
+    "enum": "VARCHAR",
+    "timestamp_s": "TIMESTAMP",
+    "timestamp_ms": "TIMESTAMP",
+}
+"""Types that the lake's files do not have, and the type that keeps every value that fits (others fail the query)."""
+
+NOT_KEPT = {
+    "interval": "CAST it to VARCHAR, or keep its length as a number: epoch(x)",
+    "time with time zone": "CAST it to TIME",
+    "bit": "CAST it to VARCHAR",
+    "bignum": "CAST it to DECIMAL(38,0) or VARCHAR",
+    "union": "keep one of its members: union_extract(x, 'member')",
+    "time_ns": "CAST it to TIME",
+    "variant": "CAST it to JSON",
+    "geometry": "keep it as text or as a BLOB",
+}
+"""Types that the lake's files would change, and what to do instead."""
+
+WIDER = {
+    "TINYINT": ("SMALLINT", "INTEGER", "BIGINT"),
+    "SMALLINT": ("INTEGER", "BIGINT"),
+    "INTEGER": ("BIGINT",),
+    "UTINYINT": ("USMALLINT", "UINTEGER", "UBIGINT"),
+    "USMALLINT": ("UINTEGER", "UBIGINT"),
+    "UINTEGER": ("UBIGINT",),
+    "FLOAT": ("DOUBLE",),
+}
+"""To which columns' types a file's values may be appended as they are."""
+
+
+def stored_type(kind: "DuckDBPyType", column: str) -> str:
+    """Return the type in which a column's values are kept, as SQL.
+
+    Raises:
+        UnstorableColumnError: no type keeps them exactly.
+    """
+    name = kind.id
+    if str(kind) == "JSON":
+        return "JSON"
+    if name in KEPT_AS:
+        return KEPT_AS[name]
+    if name in {"list", "array"}:
+        return stored_type(kind.children[0][1], column) + "[]"
+    if name == "struct":
+        if not all(field for field, _ in kind.children):
+            raise UnstorableColumnError(
+                f"The column {shortened(column, 80)!r} holds rows whose fields have no names.",
+                remedy="Name them: struct_pack(a := x, b := y).",
+            )
+        fields = (f"{quoted(field)} {stored_type(child, column)}" for field, child in kind.children)
+        return f"STRUCT({', '.join(fields)})"
+    if name == "map":
+        key, value = (stored_type(child, column) for _, child in kind.children)
+        return f"MAP({key}, {value})"
+    if name in NOT_KEPT:
+        raise UnstorableColumnError(
+            f"The column {shortened(column, 80)!r} has the type {shortened(str(kind), 80)}, "
+            "which the lake's files can't keep exactly.",
+            remedy=f"{NOT_KEPT[name][0].upper()}{NOT_KEPT[name][1:]}.",
+        )
+    return str(kind)
+
+
+def check_names(columns: Sequence[Column]) -> None:
+    """Raise unless each column has a name of its own.
+
+    Raises:
+        UnstorableColumnError: with the name and the rule.
+    """
+    if not columns:
+        raise UnstorableColumnError("There is no column.")
+    if len(columns) > MAX_COLUMNS:
+        raise UnstorableColumnError(
+            f"There are {len(columns)} columns: a dataset has at most {MAX_COLUMNS}.",
+            remedy="Keep fewer columns, or put several into one STRUCT, MAP or LIST.",
+        )
+    seen: dict[str, str] = {}
+    for column in columns:
+        shown = shortened(repr(column.name), 80)
+        if not column.name.strip() or "\0" in column.name:
+            raise UnstorableColumnError(f"A column is called {shown}: a column needs a name.")
+        if len(column.name) > MAX_COLUMN_NAME_LENGTH:
+            raise UnstorableColumnError(
+                f"The column {shown} has a name of {len(column.name)} characters: at most "
+                f"{MAX_COLUMN_NAME_LENGTH} are kept."
+            )
+        other = seen.setdefault(column.name.lower(), column.name)
+        if other is not column.name:
+            raise UnstorableColumnError(
+                f"Two columns are called {shown}: names must differ by more than upper and lower case."
+            )
+
+
+def chosen(columns: Sequence[Column], names: Sequence[str] | None) -> list[Column]:
+    """Return the columns that are called so, in that order; all of them for None.
+
+    Raises:
+        ColumnMismatchError: there is no such column.
+    """
+    if names is None:
+        return list(columns)
+    by_name = {column.name.lower(): column for column in columns}
+    for name in names:
+        if name.lower() not in by_name:
+            raise ColumnMismatchError(f"The query has no column {name!r}.{nearest(name, by_name)}")
+    return [by_name[name.lower()] for name in names]
+
+
+def check_append(dataset: str, has: Sequence[Column], given: Sequence[Column]) -> None:
+    """Raise unless rows with the columns `given` can be appended to a dataset that has the columns `has`.
+
+    Columns are matched by name, in any order; whole and floating numbers may be narrower than the dataset's.
+
+    Raises:
+        ColumnMismatchError: with every difference.
+    """
+    wanted = {column.name.lower(): column for column in has}
+    offered = {column.name.lower(): column for column in given}
+    differences = [f"{wanted[name].name} is missing" for name in wanted if name not in offered]
+    differences += [f"{offered[name].name} is not in the dataset" for name in offered if name not in wanted]
+    for name, column in wanted.items():
+        kind = offered[name].type if name in offered else column.type
+        if kind != column.type and column.type not in WIDER.get(kind, ()):
+            differences.append(f"{column.name} is {kind}, the dataset has {column.type}")
+    if differences:
+        raise ColumnMismatchError(
+            f"The rows can't be appended to {dataset!r}: {shortened('; '.join(differences))}.",
+            detail={"dataset": dataset, "differences": differences},
+        )
+
+
+def casts(columns: Sequence[Column], connection: "duckdb.DuckDBPyConnection") -> tuple[list[Column], str]:
+    """Return the columns as they are kept, and a SELECT list that makes them so."""
+    kept = []
+    selection = []
+    for column in columns:
+        kind = connection.sqltype(column.type)
+        stored = str(connection.sqltype(stored_type(kind, column.name)))
+        kept.append(Column(column.name, stored))
+        name = quoted(column.name)
+        selection.append(name if stored == column.type else f"CAST({name} AS {stored}) AS {name}")
+    return kept, ", ".join(selection)

@@ -1,0 +1,441 @@
+"""The embedded data plane: DuckDB over a DuckLake whose catalog is a SQLite file, for one machine."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from uuid import UUID
+
+import duckdb
+
+from prefect_narrative.planes import importing
+from prefect_narrative.planes.catalog import Catalog
+from prefect_narrative.planes.check import QueryCheck
+from prefect_narrative.planes.columns import chosen
+from prefect_narrative.planes.connection import LAKE, Place, SpillFolder, open_importer, open_reader, open_writer
+from prefect_narrative.planes.errors import DatasetNotFoundError, PlaneClosedError, PlaneUnavailableError
+from prefect_narrative.planes.failures import translated
+from prefect_narrative.planes.lock import PublishLock
+from prefect_narrative.planes.names import dataset_name
+from prefect_narrative.planes.plane import (
+    CheckedQuery,
+    Column,
+    Dataset,
+    PlaneUsage,
+    Published,
+    Rows,
+    SourceVersion,
+    Stage,
+    Write,
+)
+from prefect_narrative.planes.publishing import Publisher, create_internal_tables, find, found_publication
+from prefect_narrative.planes.staging import described, make_stage_folder, remove_unpublished, write_stage
+from prefect_narrative.planes.worker import EngineThread
+from prefect_narrative.settings import Settings, refuse_network_file_system
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+T = TypeVar("T")
+
+_UNSAFE_PATH = re.compile(r"[*?\[\]\0]")
+
+
+class DuckLakePlane:
+    """A plane in a folder of its own: `catalog.sqlite`, `publish.lock` and `data/`.
+
+    Connections are opened when they are first needed (about 0.2 s each) and closed by `close`. A signal that arrives
+    while data is being published is raised once that is done, which takes about 0.1 s.
+
+    Usage: read rows and bytes are those of the datasets that the queries run here name, as whole, before any file or
+    column is left out, and those of imported files; written ones are those of staged files.
+
+    Args:
+        name: The plane's name.
+        directory: Its folder; made, with an empty lake, where it is missing.
+        settings: Memory, threads, temporary folder, lock timeout and import roots.
+
+    Raises:
+        NetworkFileSystemError: the folder lies on a network file system.
+        PlaneUnavailableError: the folder can't be used.
+        ExtensionMissingError: DuckDB has no DuckLake here.
+        PublishLockTimeoutError: another process has been setting it up for too long.
+    """
+
+    def __init__(self, name: str, directory: Path, settings: Settings) -> None:
+        self._name = name
+        self._settings = settings
+        self._place = Place(directory.expanduser().absolute())
+        self._lock = PublishLock(self._place.lock, settings.publish_lock_timeout)
+        self._reader: DuckDBPyConnection | None = None
+        self._writer: DuckDBPyConnection | None = None
+        self._running: DuckDBPyConnection | None = None
+        self._check: QueryCheck | None = None
+        self._spill: SpillFolder | None = None
+        self._usage = PlaneUsage()
+        self._closed = False
+        self._make_place()
+        self._engine = EngineThread(self.interrupt)
+        self._publisher = Publisher(self._place, self._writing, self._stop_writing)
+        if not self._place.catalog.exists():
+            try:
+                self._set_up()
+            except BaseException:
+                self.close()
+                raise
+
+    @property
+    def name(self) -> str:
+        """The plane's name."""
+        return self._name
+
+    def snapshot(self) -> int:
+        """Return the id of the newest snapshot."""
+        return self._run(lambda: self._catalog().newest())
+
+    def datasets(self, at: int | None = None) -> Sequence[Dataset]:
+        """Return all datasets as of a snapshot (None: the newest), by name."""
+
+        def work() -> list[Dataset]:
+            catalog = self._catalog()
+            snapshot = catalog.resolve(at)
+            return catalog.datasets(snapshot, catalog.tables(snapshot).values())
+
+        return self._run(work)
+
+    def dataset(self, name: str, at: int | None = None) -> Dataset:
+        """Return one dataset as of a snapshot (None: the newest)."""
+
+        def work() -> Dataset:
+            catalog = self._catalog()
+            snapshot = catalog.resolve(at)
+            return catalog.datasets(snapshot, [catalog.table(name, snapshot)])[0]
+
+        return self._run(work)
+
+    def check(self, query: str, at: int | None = None) -> CheckedQuery:
+        """Return the query if it is exactly one SELECT over existing datasets with allowed functions only."""
+
+        def work() -> CheckedQuery:
+            catalog = self._catalog()
+            checked = self._checking().check(query, catalog.tables(catalog.resolve(at)))
+            catalog.require(self._checking().versions(checked))
+            return checked
+
+        return self._run(work)
+
+    def describe(self, query: CheckedQuery, at: int | None = None) -> Sequence[Column]:
+        """Return the columns that a query yields, without running it."""
+        return self._run(lambda: described(self._reading(), self._runnable(query, at)[0]))
+
+    def read(self, query: CheckedQuery, *, limit: int, at: int | None = None) -> Rows:
+        """Run a query as of a snapshot (None: the newest) and return its first `limit` rows."""
+
+        def work() -> Rows:
+            sql, snapshot = self._runnable(query, at)
+            connection = self._reading()
+            columns = described(connection, sql)
+            rows = connection.execute(f"SELECT * FROM ({sql}) AS result LIMIT {int(limit) + 1}").fetchall()
+            self._count_read(query, snapshot)
+            return Rows(tuple(columns), tuple(rows[:limit]), truncated=len(rows) > limit, snapshot_id=snapshot)
+
+        if limit < 0:
+            raise ValueError(f"limit is {limit}: it is a number of rows, from 0")
+        return self._run(work)
+
+    def versions(self, names: Sequence[str], at: int) -> Sequence[SourceVersion]:
+        """Return which contents of these datasets a query as of snapshot `at` reads."""
+
+        def work() -> list[SourceVersion]:
+            catalog = self._catalog()
+            catalog.require([at])
+            tables = catalog.tables(at)
+            keys = [str(dataset_name(name)) for name in names]
+            for key in keys:
+                if key not in tables:
+                    raise DatasetNotFoundError.named(key, tables, at)
+            return [SourceVersion(key, tables[key].table_id, at) for key in keys]
+
+        return self._run(work)
+
+    def changed(self, seen: SourceVersion, at: int) -> bool:
+        """Return whether a dataset's contents at snapshot `at` may differ from those that were seen."""
+
+        def work() -> bool:
+            catalog = self._catalog()
+            catalog.require([at])
+            table = catalog.tables(at).get(seen.name)
+            if table is None or table.table_id != seen.table_id:
+                return True
+            return catalog.changed(seen.table_id, *sorted((seen.snapshot_id, at)))
+
+        return self._run(work)
+
+    def stage_query(
+        self,
+        job_id: UUID,
+        token: int,
+        dataset: str,
+        query: CheckedQuery,
+        *,
+        at: int,
+        columns: Sequence[str] | None = None,
+    ) -> Stage:
+        """Run a query as of a snapshot and write its rows as files, outside any lock.
+
+        HUGEINT, which sums of whole numbers yield, is kept as DECIMAL(38,0); ENUM as text; a column of NULLs only as
+        INTEGER. A type that files would change (INTERVAL, UNION, BIT...) is refused.
+        """
+        name = str(dataset_name(dataset))
+
+        def work() -> Stage:
+            sql, snapshot = self._runnable(query, at)
+            connection = self._reading()
+            kept = chosen(described(connection, sql), columns)
+            folder = make_stage_folder(self._place.staged(job_id, token), name)
+            stage = write_stage(connection, sql, kept, folder)
+            self._count_read(query, snapshot)
+            self._count_written(stage)
+            return stage
+
+        return self._run(work)
+
+    def stage_files(
+        self,
+        job_id: UUID,
+        token: int,
+        dataset: str,
+        source: str,
+        file_format: Literal["auto", "parquet", "csv", "json"],
+    ) -> Stage:
+        """Read files and write their rows as files of the lake, outside any lock.
+
+        A relative source is looked for below each import root in turn. Several files need the same columns, in any
+        order; JSON objects may leave keys out. `.gz` and `.zst` are unpacked.
+        """
+        name = str(dataset_name(dataset))
+        files = importing.find_files(source, self._settings.allowed_import_roots)
+        kind = importing.format_of(files, file_format)
+
+        def work() -> Stage:
+            folder = make_stage_folder(self._place.staged(job_id, token), name)
+            connection = open_importer(self._settings, self._spilling(), [file.path for file in files], folder)
+            self._running = connection
+            try:
+                stage = self._import(connection, files, kind, folder)
+            finally:
+                self._running = None
+                connection.close()
+            importing.check_unchanged(files)
+            self._add_usage(read_rows=stage.rows, read_bytes=sum(file.bytes for file in files))
+            self._count_written(stage)
+            return stage
+
+        return self._run(work)
+
+    def claim(self, job_id: UUID, token: int) -> Published | None:
+        """Say that this attempt is about to publish; return what an earlier attempt of the job has already published."""
+        with self._lock.held(str(job_id)):
+            return self._run(lambda: self._publisher.claim(job_id, token))
+
+    def publish(self, job_id: UUID, token: int, writes: Sequence[Write], result: Mapping[str, Any]) -> Published:
+        """Make staged data visible, all of it in one transaction with the job's result, under the publish lock."""
+        names = [str(dataset_name(write.dataset)) for write in writes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"one publication writes a dataset twice: {sorted(names)}")
+        with self._lock.held(str(job_id)):
+            return self._run(lambda: self._publisher.publish(job_id, token, writes, result))
+
+    def published(self, job_id: UUID) -> Published | None:
+        """Return what a job has published, or None."""
+
+        def work() -> Published | None:
+            row = find(self._reading(), job_id)
+            return None if row is None or row[1] is None else found_publication(row[1])
+
+        return self._run(work)
+
+    def fence(self, job_id: UUID, token: int) -> None:
+        """See to it that no attempt with a lower token than this can publish any more."""
+        with self._lock.held(str(job_id)):
+            self._run(lambda: self._publisher.fence(job_id, token))
+
+    def discard(self, job_id: UUID, token: int) -> None:
+        """Remove what an attempt staged and did not publish; what was published stays."""
+        attempt = self._place.staged(job_id, token)
+        if not attempt.is_dir():
+            return
+
+        def work() -> None:
+            remove_unpublished(attempt, self._catalog().known_files(f"{attempt}/"))
+
+        # Without the lock, files could go away between being added to the lake and the commit.
+        with self._lock.held(str(job_id)):
+            self._run(work)
+
+    def interrupt(self) -> None:
+        """Stop the query that is running, if one is."""
+        running = self._running
+        if running is not None:
+            running.interrupt()
+
+    def progress(self) -> float | None:
+        """Return the share of the running query that is done, 0 to 1, or None."""
+        running = self._running
+        if running is None:
+            return None
+        try:
+            percentage = running.query_progress()
+        except duckdb.Error:  # closed meanwhile
+            return None
+        return min(percentage / 100, 1.0) if percentage >= 0 else None
+
+    def usage(self) -> PlaneUsage:
+        """Return what was read and written through this object so far."""
+        return self._usage
+
+    def close(self) -> None:
+        """Release connections, the thread and the temporary folder."""
+        if self._closed:
+            return
+        self._closed = True
+        self._engine.close()
+        for opened in (self._reader, self._writer, self._check):
+            if opened is not None:
+                opened.close()
+        self._reader = self._writer = self._check = None
+        if self._spill is not None:
+            self._spill.remove()
+
+    def __enter__(self) -> Self:
+        """Return this plane, to be closed at the end of the block."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Release connections."""
+        self.close()
+
+    def _run(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, done in the engine's thread; its errors in our words."""
+        if self._closed:
+            raise PlaneClosedError
+        try:
+            return self._engine.call(work)
+        except duckdb.Error as error:
+            raise translated(error) from error
+
+    def _make_place(self) -> None:
+        if _UNSAFE_PATH.search(str(self._place.directory)):
+            raise PlaneUnavailableError(
+                f"The plane's folder {str(self._place.directory)!r} may not have *, ?, [ or ] in its path.",
+                remedy="Set NARRATIVE_HOME to another folder.",
+            )
+        try:
+            self._place.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise PlaneUnavailableError(
+                f"The plane's folder {self._place.directory} can't be made: {error}."
+            ) from error
+        refuse_network_file_system(self._place.directory)
+
+    def _set_up(self) -> None:
+        """Make an empty lake. The catalog appears under its name once it is complete."""
+        unfinished = self._place.catalog.with_suffix(".unfinished")
+
+        def work() -> None:
+            for left in self._place.directory.glob(f"{unfinished.name}*"):
+                left.unlink()
+            connection = open_writer(self._place, self._settings, self._spilling(), unfinished)
+            try:
+                create_internal_tables(connection)
+                connection.execute("USE memory")
+                connection.execute(f"DETACH {LAKE}")
+            finally:
+                connection.close()
+            for left in self._place.directory.glob(f"{unfinished.name}-*"):
+                raise PlaneUnavailableError(f"{left} was not written into the catalog.")
+            unfinished.rename(self._place.catalog)
+
+        with self._lock.held(f"set-up of plane {self._name}"):
+            if not self._place.catalog.exists():
+                self._run(work)
+
+    def _spilling(self) -> Path:
+        if self._spill is None:
+            self._spill = SpillFolder(self._settings.spill_directory)
+        return self._spill.path
+
+    def _reading(self) -> "DuckDBPyConnection":
+        if self._reader is None:
+            self._reader = open_reader(self._place, self._settings, self._spilling())
+        self._running = self._reader
+        return self._reader
+
+    def _writing(self) -> "DuckDBPyConnection":
+        """Return the connection that publishes. It is never interrupted: it holds the lock, and soon lets go of it."""
+        self._running = None
+        if self._writer is None:
+            self._writer = open_writer(self._place, self._settings, self._spilling())
+        return self._writer
+
+    def _stop_writing(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _catalog(self) -> Catalog:
+        connection = self._reading()
+        return Catalog(lambda statement, values: connection.execute(statement, list(values)).fetchall())
+
+    def _checking(self) -> QueryCheck:
+        if self._check is None:
+            self._check = QueryCheck()
+        return self._check
+
+    def _runnable(self, query: CheckedQuery, at: int | None) -> tuple[str, int]:
+        """Return the SQL of a query, pinned to a snapshot, and that snapshot."""
+        catalog = self._catalog()
+        snapshot = catalog.resolve(at)
+        catalog.require(self._checking().versions(query))
+        tables = catalog.tables(snapshot)
+        for source in query.sources:
+            if source not in tables:
+                raise DatasetNotFoundError.named(source, tables, snapshot)
+        return self._checking().pinned(query, snapshot, LAKE), snapshot
+
+    def _import(
+        self,
+        connection: "DuckDBPyConnection",
+        files: Sequence[importing.ImportFile],
+        kind: importing.FileFormat,
+        folder: Path,
+    ) -> Stage:
+        try:
+            if kind != "json" and len(files) > 1:
+                shapes = [
+                    [column.name for column in described(connection, f"FROM {importing.reading_sql([file], kind)}")]
+                    for file in files
+                ]
+                importing.check_same_columns(list(zip(files, shapes, strict=True)))
+            sql = f"FROM {importing.reading_sql(files, kind)}"
+            return write_stage(connection, sql, described(connection, sql), folder)
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.InterruptException | duckdb.OutOfMemoryException) or "space left" in str(error):
+                raise
+            raise importing.unreadable(error, files, kind) from error
+
+    def _count_read(self, query: CheckedQuery, at: int) -> None:
+        if query.sources:
+            catalog = self._catalog()
+            tables = catalog.tables(at)
+            found = catalog.datasets(at, [tables[source] for source in query.sources])
+            self._add_usage(read_rows=sum(one.rows for one in found), read_bytes=sum(one.bytes for one in found))
+
+    def _count_written(self, stage: Stage) -> None:
+        self._add_usage(written_rows=stage.rows, written_bytes=stage.bytes)
+
+    def _add_usage(self, **counts: int) -> None:
+        self._usage = replace(
+            self._usage, **{name: (getattr(self._usage, name) or 0) + count for name, count in counts.items()}
+        )

@@ -1,0 +1,231 @@
+"""Publishes once: staged files, properties and the job's result become visible in one transaction, under the lock."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect_narrative.errors import NarrativeError
+from prefect_narrative.planes.catalog import Catalog, Table
+from prefect_narrative.planes.columns import check_append
+from prefect_narrative.planes.connection import LAKE, Place
+from prefect_narrative.planes.errors import (
+    DatasetExistsError,
+    DatasetNotFoundError,
+    FencedError,
+    PublicationUnknownError,
+    StageLostError,
+)
+from prefect_narrative.planes.failures import said, translated
+from prefect_narrative.planes.names import INTERNAL_SCHEMA, MAIN_SCHEMA, dataset_name, literal, quoted
+from prefect_narrative.planes.plane import Published, Stage, Write
+from prefect_narrative.planes.staging import staged_files
+
+if TYPE_CHECKING:
+    import duckdb
+
+PUBLICATIONS = f"{LAKE}.{INTERNAL_SCHEMA}.publications"
+DATASETS = f"{LAKE}.{INTERNAL_SCHEMA}.datasets"
+AUTHOR = "prefect-narrative"
+
+
+def commit(connection: "duckdb.DuckDBPyConnection") -> None:
+    """Commit the publication. All that comes before it can be lost, nothing that comes after it can be undone."""
+    connection.execute("COMMIT")
+
+
+class Publisher:
+    """Writes to the lake. Every method but `published` needs the publish lock to be held.
+
+    Args:
+        place: Where the plane lies.
+        connect: Returns the connection that may write; makes a new one after `disconnect`.
+        disconnect: Closes it: after a failed commit nobody knows its state.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        connect: Callable[[], "duckdb.DuckDBPyConnection"],
+        disconnect: Callable[[], None],
+    ) -> None:
+        self._place = place
+        self._connect = connect
+        self._disconnect = disconnect
+
+    def claim(self, job_id: UUID, token: int) -> Published | None:
+        """Make sure that the job has a row with this token; return what it has published already.
+
+        Raises:
+            FencedError: a higher token was seen.
+        """
+        connection = self._connect()
+        row = find(connection, job_id)
+        if row is None:
+            connection.execute(f"INSERT INTO {PUBLICATIONS} VALUES (?, ?, NULL)", [job_id, token])
+            return None
+        seen, result = row
+        if result is not None:
+            return found_publication(result)
+        if seen > token:
+            raise FencedError(
+                f"Job {job_id} may not publish with token {token}: token {seen} has taken over.",
+                detail={"token": token, "highest_token": seen},
+            )
+        if seen < token:
+            connection.execute(f"UPDATE {PUBLICATIONS} SET token = ? WHERE job_id = ?", [token, job_id])
+        return None
+
+    def fence(self, job_id: UUID, token: int) -> None:
+        """Raise the job's token to at least this one, unless it has published."""
+        connection = self._connect()
+        row = find(connection, job_id)
+        if row is None:
+            connection.execute(f"INSERT INTO {PUBLICATIONS} VALUES (?, ?, NULL)", [job_id, token])
+        elif row[1] is None and row[0] < token:
+            connection.execute(f"UPDATE {PUBLICATIONS} SET token = ? WHERE job_id = ?", [token, job_id])
+
+    def publish(self, job_id: UUID, token: int, writes: Sequence[Write], result: Mapping[str, Any]) -> Published:
+        """Publish, or return what the job has published already."""
+        found = self.claim(job_id, token)
+        if found is not None:
+            return found
+        connection = self._connect()
+        connection.execute("BEGIN")
+        try:
+            snapshot_id = connection.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()[0][0] + 1
+            recorded = {**result, "snapshot_id": snapshot_id}
+            catalog = Catalog(lambda statement, values: connection.execute(statement, list(values)).fetchall())
+            tables = catalog.tables(snapshot_id - 1)
+            for write in writes:
+                self._write(connection, catalog, tables, write, job_id, token)
+            self._record(connection, job_id, token, json.dumps(recorded))
+            what = ", ".join(f"{write.mode} {write.dataset}" for write in writes) or "publish nothing"
+            extra = json.dumps({"job_id": str(job_id), "token": token})
+            connection.execute(
+                f"CALL {LAKE}.set_commit_message({literal(AUTHOR)}, {literal(what)}, extra_info => {literal(extra)})"
+            )
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        try:
+            commit(connection)
+        except Exception as error:
+            if self._was_committed(job_id, error):
+                return Published(snapshot_id=snapshot_id, result=recorded, found=False)
+            raise
+        return Published(snapshot_id=snapshot_id, result=recorded, found=False)
+
+    def _write(
+        self,
+        connection: "duckdb.DuckDBPyConnection",
+        catalog: Catalog,
+        tables: Mapping[str, Table],
+        write: Write,
+        job_id: UUID,
+        token: int,
+    ) -> None:
+        name = dataset_name(write.dataset)
+        table = tables.get(str(name))
+        if write.mode == "create" and table is not None:
+            raise DatasetExistsError(f"There is a dataset {str(name)!r} already.", detail={"dataset": str(name)})
+        if write.mode in {"append", "describe"} and table is None:
+            raise DatasetNotFoundError.named(str(name), tables)
+        if write.mode != "describe":
+            if write.stage is None:
+                raise ValueError(f"mode {write.mode!r} needs a stage")
+            self._check_stage(write.stage, job_id, token)
+            if write.mode == "append" and table is not None:
+                has = catalog.datasets(catalog.newest(), [table])[0].columns
+                check_append(str(name), has, write.stage.columns)
+            else:
+                if name.schema != MAIN_SCHEMA:
+                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {LAKE}.{quoted(name.schema)}")
+                columns = ", ".join(f"{quoted(column.name)} {column.type}" for column in write.stage.columns)
+                connection.execute(f"CREATE OR REPLACE TABLE {name.sql} ({columns})")
+            if write.stage.rows:
+                files = literal(f"{write.stage.folder}/*.parquet")
+                connection.execute(
+                    f"CALL ducklake_add_data_files({literal(LAKE)}, {literal(name.table)}, {files}, "
+                    f"schema => {literal(name.schema)})"
+                )
+        self._describe(connection, str(name), write, job_id)
+
+    def _check_stage(self, stage: Stage, job_id: UUID, token: int) -> None:
+        if not stage.folder.is_relative_to(self._place.staged(job_id, token)):
+            raise ValueError(f"{stage.folder} was not staged by attempt {token} of job {job_id}")
+        if sum(size for _, size in staged_files(stage.folder)) != stage.bytes:
+            raise StageLostError(f"The files staged in {stage.folder} are not there any more, or not as they were.")
+
+    @staticmethod
+    def _describe(connection: "duckdb.DuckDBPyConnection", dataset: str, write: Write, job_id: UUID) -> None:
+        """Keep kind and properties; those that are there stay where the write brings none."""
+        row = connection.execute(f"SELECT kind, properties FROM {DATASETS} WHERE dataset = ?", [dataset]).fetchone()
+        kind, properties = row if row is not None else (None, "{}")
+        if write.properties is not None:
+            properties = json.dumps(dict(write.properties))
+        if row is None:
+            connection.execute(f"INSERT INTO {DATASETS} VALUES (?, ?, ?, ?)", [dataset, write.kind, properties, job_id])
+        elif (kind, properties) != (write.kind, row[1]) or write.mode != "append":
+            connection.execute(
+                f"UPDATE {DATASETS} SET kind = ?, properties = ?, job_id = ? WHERE dataset = ?",
+                [write.kind, properties, job_id, dataset],
+            )
+
+    @staticmethod
+    def _record(connection: "duckdb.DuckDBPyConnection", job_id: UUID, token: int, result: str) -> None:
+        """Write the result where the token still stands; a mere reading of it would not conflict with a fence."""
+        touched = connection.execute(
+            f"UPDATE {PUBLICATIONS} SET result = ? WHERE job_id = ? AND token = ? AND result IS NULL",
+            [result, job_id, token],
+        ).fetchall()[0][0]
+        if touched != 1:
+            raise FencedError(f"Job {job_id} may not publish with token {token}: another attempt has taken over.")
+
+    def _roll_back(self, connection: "duckdb.DuckDBPyConnection") -> None:
+        import duckdb  # noqa: PLC0415
+
+        try:
+            connection.execute("ROLLBACK")
+        except duckdb.Error:
+            self._disconnect()
+
+    def _was_committed(self, job_id: UUID, error: Exception) -> bool:
+        """Return whether a commit that raised was done all the same, as a new connection sees it.
+
+        Raises:
+            PublicationUnknownError: that can't be read either.
+        """
+        import duckdb  # noqa: PLC0415
+
+        self._disconnect()
+        try:
+            row = find(self._connect(), job_id)
+        except (duckdb.Error, NarrativeError, OSError) as unreadable:
+            why = translated(error) if isinstance(error, duckdb.Error) else error
+            raise PublicationUnknownError(
+                f"The commit of job {job_id} broke off ({said(why)}), and whether it was done can't be read "
+                f"({said(unreadable)}).",
+            ) from error
+        return row is not None and row[1] is not None
+
+
+def find(connection: "duckdb.DuckDBPyConnection", job_id: UUID) -> tuple[int, str | None] | None:
+    """Return the token and the result of a job's row, or None."""
+    row = connection.execute(f"SELECT token, result FROM {PUBLICATIONS} WHERE job_id = ?", [job_id]).fetchone()
+    return None if row is None else (int(row[0]), row[1])
+
+
+def found_publication(result: str) -> Published:
+    """Return a publication that an earlier attempt made."""
+    recorded = json.loads(result)
+    return Published(snapshot_id=recorded["snapshot_id"], result=recorded, found=True)
+
+
+def create_internal_tables(connection: "duckdb.DuckDBPyConnection") -> None:
+    """Make our own tables in a new lake."""
+    connection.execute("BEGIN")
+    connection.execute(f"CREATE SCHEMA {LAKE}.{INTERNAL_SCHEMA}")
+    connection.execute(f"CREATE TABLE {PUBLICATIONS} (job_id UUID, token BIGINT, result VARCHAR)")
+    connection.execute(f"CREATE TABLE {DATASETS} (dataset VARCHAR, kind VARCHAR, properties VARCHAR, job_id UUID)")
+    connection.execute("COMMIT")

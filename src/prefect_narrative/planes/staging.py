@@ -1,0 +1,88 @@
+"""Writes rows as files of the lake that nothing reads yet, outside any lock, and removes those never published."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect_narrative.planes.columns import casts, check_names
+from prefect_narrative.planes.names import literal
+from prefect_narrative.planes.plane import Column, Stage
+
+if TYPE_CHECKING:
+    import duckdb
+
+DIRECTORY_MODE = 0o700
+
+
+def make_stage_folder(attempt: Path, dataset: str) -> Path:
+    """Return a new, empty folder for one dataset of an attempt. A dataset that is staged again gets another one."""
+    attempt.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = attempt / (dataset if number == 1 else f"{dataset}~{number}")
+        try:
+            folder.mkdir(mode=DIRECTORY_MODE)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def described(connection: "duckdb.DuckDBPyConnection", query: str) -> list[Column]:
+    """Return the columns that a query yields, without running it."""
+    rows = connection.execute(f"DESCRIBE {query}").fetchall()
+    return [Column(str(row[0]), str(row[1])) for row in rows]
+
+
+def write_stage(connection: "duckdb.DuckDBPyConnection", query: str, columns: Sequence[Column], folder: Path) -> Stage:
+    """Run a query and write its rows into a folder, in types that the lake keeps.
+
+    Args:
+        connection: One that may write there.
+        query: The SQL that yields the rows.
+        columns: Those of its columns that are kept, in that order.
+        folder: An empty folder.
+
+    Raises:
+        UnstorableColumnError: a column's name or type can't be kept.
+    """
+    check_names(columns)
+    kept, selection = casts(columns, connection)
+    connection.execute(
+        f"COPY (SELECT {selection} FROM ({query}) AS staged) TO {literal(str(folder))} "
+        "(FORMAT parquet, PER_THREAD_OUTPUT true, COMPRESSION zstd, RETURN_STATS true)"
+    )
+    written = connection.fetchall()
+    for path in [*folder.iterdir(), folder]:
+        _flush(path)
+    rows = sum(int(row[1]) for row in written)
+    return Stage(folder=folder, columns=tuple(kept), rows=rows, bytes=sum(size for _, size in staged_files(folder)))
+
+
+def staged_files(folder: Path) -> list[tuple[Path, int]]:
+    """Return the files of a stage with their sizes, by path."""
+    return [(path, path.stat().st_size) for path in sorted(folder.glob("*.parquet"))]
+
+
+def remove_unpublished(attempt: Path, published: set[str]) -> None:
+    """Remove what an attempt has staged, except for published files; then the folders that are empty."""
+    for folder, _, names in os.walk(attempt, topdown=False):
+        for name in names:
+            path = Path(folder) / name
+            if str(path) not in published:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
+    with contextlib.suppress(OSError):
+        attempt.parent.rmdir()
+
+
+def _flush(path: Path) -> None:
+    """Bring a file or folder to the disk: the catalog must never name what a power failure can take away."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
