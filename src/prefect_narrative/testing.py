@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID, uuid5
 
 from typing_extensions import override
 
@@ -20,11 +21,41 @@ from prefect_narrative.jobs.record import (
     JobId,
     JobPage,
     Observation,
+    PrefectState,
     Progress,
     Usage,
 )
 from prefect_narrative.jobs.row import Row, storable
+from prefect_narrative.jobs.states import state_of
 from prefect_narrative.jobs.store import Attempt, JobStore, UnknownJobError
+
+
+def observed(
+    job_id: UUID, prefect_type: str, at: datetime, *, name: str | None = None, type: str = "test", **known: Any
+) -> Observation:
+    """Return what is seen of a Prefect run that is in a state, as a store's `apply` takes it.
+
+    The state's id follows from the other arguments, so that the same call is the same news.
+
+    Args:
+        job_id: The run's id.
+        prefect_type: Type of Prefect's state, such as `RUNNING`.
+        at: When the run entered it.
+        name: Name of Prefect's state. None: the usual one of its type.
+        type: The job's type.
+        known: Further fields of `Observation`.
+    """
+    name = prefect_type.title() if name is None else name
+    state_id = uuid5(job_id, f"{prefect_type} {name} {at.astimezone(UTC).isoformat()}")
+    return Observation(
+        **{
+            "job_id": job_id,
+            "type": type,
+            "state": state_of(prefect_type, suspended=name == "Suspended"),
+            "prefect": PrefectState(state_id=state_id, type=prefect_type, name=name, timestamp=at),
+            **known,
+        }
+    )
 
 
 class MemoryJobStore(JobStore):
