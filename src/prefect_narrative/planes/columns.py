@@ -58,19 +58,19 @@ def stored_type(kind: "DuckDBPyType", column: str) -> str:
         return "JSON"
     if name in KEPT_AS:
         return KEPT_AS[name]
-    if name in {"list", "array"}:
-        return stored_type(kind.children[0][1], column) + "[]"
-    if name == "struct":
-        if not all(field for field, _ in kind.children):
+    if name in {"list", "array", "struct", "map"}:
+        # An array has its length, which is no type, among its children.
+        parts = [(field, stored_type(part, column)) for field, part in kind.children if isinstance(part, type(kind))]
+        if name == "map":
+            return f"MAP({parts[0][1]}, {parts[1][1]})"
+        if name != "struct":
+            return f"{parts[0][1]}[]"
+        if not all(field for field, _ in parts):
             raise UnstorableColumnError(
                 f"The column {shortened(column, 80)!r} holds rows whose fields have no names.",
                 remedy="Name them: struct_pack(a := x, b := y).",
             )
-        fields = (f"{quoted(field)} {stored_type(child, column)}" for field, child in kind.children)
-        return f"STRUCT({', '.join(fields)})"
-    if name == "map":
-        key, value = (stored_type(child, column) for _, child in kind.children)
-        return f"MAP({key}, {value})"
+        return f"STRUCT({', '.join(f'{quoted(field)} {part}' for field, part in parts)})"
     if name in NOT_KEPT:
         raise UnstorableColumnError(
             f"The column {shortened(column, 80)!r} has the type {shortened(str(kind), 80)}, "

@@ -1,5 +1,7 @@
 """The embedded data plane: DuckDB over a DuckLake whose catalog is a SQLite file, for one machine."""
 
+# ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
+
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -111,6 +113,16 @@ class DuckLakePlane:
             catalog = self._catalog()
             snapshot = catalog.resolve(at)
             return catalog.datasets(snapshot, [catalog.table(name, snapshot)])[0]
+
+        return self._run(work)
+
+    def exists(self, name: str) -> bool:
+        """Return whether the newest snapshot has a dataset of that name."""
+        key = str(dataset_name(name))
+
+        def work() -> bool:
+            catalog = self._catalog()
+            return key in catalog.tables(catalog.newest())
 
         return self._run(work)
 
@@ -235,7 +247,7 @@ class DuckLakePlane:
         return self._run(work)
 
     def claim(self, job_id: UUID, token: int) -> Published | None:
-        """Say that this attempt is about to publish; return what an earlier attempt of the job has already published."""
+        """Say that this attempt is about to publish; return what an earlier attempt has already published."""
         with self._lock.held(str(job_id)):
             return self._run(lambda: self._publisher.claim(job_id, token))
 

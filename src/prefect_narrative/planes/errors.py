@@ -52,6 +52,14 @@ class DatasetExistsError(NarrativeError, FileExistsError):
     remedy = "Choose another name, or write with mode overwrite or append."
 
 
+class WrongKindError(NarrativeError, TypeError):
+    """A dataset's rows were written to what is a view, or the reverse."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "wrong_kind"
+    remedy = "Choose another name: only a view's own refresh writes to it, and a view does not take a dataset's place."
+
+
 class SnapshotNotFoundError(NarrativeError, LookupError):
     """There is no such snapshot, or it has expired."""
 
@@ -143,6 +151,13 @@ class WriteConflictError(NarrativeError, RuntimeError):
     kind: ClassVar[FailureKind] = FailureKind.CONFLICT
     code: ClassVar[str] = "write_conflict"
     remedy = "Try again."
+
+
+class OvertakenError(WriteConflictError):
+    """Another writer has replaced the table that these rows were made for."""
+
+    code: ClassVar[str] = "overtaken"
+    remedy = "Try again: the next attempt reads what the other writer left."
 
 
 class ExtensionMissingError(NarrativeError, ImportError):

@@ -1,5 +1,7 @@
 """Publishes once: staged files, properties and the job's result become visible in one transaction, under the lock."""
 
+# ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,8 +15,10 @@ from prefect_narrative.planes.errors import (
     DatasetExistsError,
     DatasetNotFoundError,
     FencedError,
+    OvertakenError,
     PublicationUnknownError,
     StageLostError,
+    WrongKindError,
 )
 from prefect_narrative.planes.failures import said, translated
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, MAIN_SCHEMA, dataset_name, literal, quoted
@@ -131,6 +135,12 @@ class Publisher:
             raise DatasetExistsError(f"There is a dataset {str(name)!r} already.", detail={"dataset": str(name)})
         if write.mode in {"append", "describe"} and table is None:
             raise DatasetNotFoundError.named(str(name), tables)
+        if write.replaces is not None and (table is None or table.table_id != write.replaces):
+            raise OvertakenError(
+                f"The rows were made for table {write.replaces} of {str(name)!r}, which is "
+                f"{'gone' if table is None else f'table {table.table_id}'} now.",
+                detail={"dataset": str(name), "expected": write.replaces, "found": table and table.table_id},
+            )
         if write.mode != "describe":
             if write.stage is None:
                 raise ValueError(f"mode {write.mode!r} needs a stage")
@@ -149,7 +159,7 @@ class Publisher:
                     f"CALL ducklake_add_data_files({literal(LAKE)}, {literal(name.table)}, {files}, "
                     f"schema => {literal(name.schema)})"
                 )
-        self._describe(connection, str(name), write, job_id)
+        self._describe(connection, str(name), write, job_id, exists=table is not None)
 
     def _check_stage(self, stage: Stage, job_id: UUID, token: int) -> None:
         if not stage.folder.is_relative_to(self._place.staged(job_id, token)):
@@ -158,18 +168,27 @@ class Publisher:
             raise StageLostError(f"The files staged in {stage.folder} are not there any more, or not as they were.")
 
     @staticmethod
-    def _describe(connection: "duckdb.DuckDBPyConnection", dataset: str, write: Write, job_id: UUID) -> None:
+    def _describe(
+        connection: "duckdb.DuckDBPyConnection", dataset: str, write: Write, job_id: UUID, *, exists: bool
+    ) -> None:
         """Keep kind and properties; those that are there stay where the write brings none."""
         row = connection.execute(f"SELECT kind, properties FROM {DATASETS} WHERE dataset = ?", [dataset]).fetchone()
-        kind, properties = row if row is not None else (None, "{}")
-        if write.properties is not None:
-            properties = json.dumps(dict(write.properties))
+        if row is not None and not exists:  # the dataset was dropped and comes back as a new one
+            connection.execute(f"DELETE FROM {DATASETS} WHERE dataset = ?", [dataset])
+            row = None
+        if exists and write.kind != (row[0] if row is not None else "dataset"):
+            raise WrongKindError(
+                f"{dataset!r} is a {row[0] if row is not None else 'dataset'}, and these rows are a {write.kind}'s.",
+                detail={"dataset": dataset},
+            )
+        given = None if write.properties is None else json.dumps(dict(write.properties))
         if row is None:
-            connection.execute(f"INSERT INTO {DATASETS} VALUES (?, ?, ?, ?)", [dataset, write.kind, properties, job_id])
-        elif (kind, properties) != (write.kind, row[1]) or write.mode != "append":
             connection.execute(
-                f"UPDATE {DATASETS} SET kind = ?, properties = ?, job_id = ? WHERE dataset = ?",
-                [write.kind, properties, job_id, dataset],
+                f"INSERT INTO {DATASETS} VALUES (?, ?, ?, ?)", [dataset, write.kind, given or "{}", job_id]
+            )
+        elif given is not None and given != row[1]:
+            connection.execute(
+                f"UPDATE {DATASETS} SET properties = ?, job_id = ? WHERE dataset = ?", [given, job_id, dataset]
             )
 
     @staticmethod

@@ -4,18 +4,17 @@ The tree that is checked and the tree that runs come from the engine's own parse
 text can differ from what runs. SQL that is written from a tree is read again and must give the same tree.
 """
 
+# ruff: noqa: SIM905  (names by the hundred read better without quotes)
+
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect_narrative.planes import functions
 from prefect_narrative.planes.errors import InvalidNameError, QueryRefusedError, nearest, shortened
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, MAIN_SCHEMA, DatasetName, dataset_name
-
-if TYPE_CHECKING:
-    import duckdb
 
 Node = dict[str, Any]
 

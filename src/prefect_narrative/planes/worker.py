@@ -28,7 +28,7 @@ class _Task:
         try:
             if not self.abandoned:
                 self.result = self.work()
-        except BaseException as error:  # noqa: BLE001  (it is raised again in the caller's thread)
+        except BaseException as error:
             self.error = error
         finally:
             self.done.release()
@@ -82,7 +82,7 @@ class EngineThread:
                 self._stop()
                 if barrier.done.acquire(timeout=REPEAT_SECONDS):
                     return
-            except BaseException:  # noqa: BLE001, S112  (the first exception is the one that goes on)
+            except BaseException:  # noqa: S112  (the first exception is the one that goes on)
                 continue
 
     def close(self) -> None:
