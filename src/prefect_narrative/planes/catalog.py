@@ -216,10 +216,11 @@ class Catalog:
 
     def _properties(self, at: int) -> dict[str, tuple[str, Mapping[str, Any]]]:
         present = self._query(
-            f"SELECT count(*) FROM {METADATA}.ducklake_table WHERE table_name = 'datasets' AND {_LIVE} AND schema_id IN "
-            f"(SELECT schema_id FROM {METADATA}.ducklake_schema WHERE schema_name = '{INTERNAL_SCHEMA}')".replace(
-                "$at", str(at)
-            ),
+            f"""
+            SELECT count(*) FROM {METADATA}.ducklake_table
+            WHERE table_name = 'datasets' AND {_LIVE} AND schema_id IN
+                (SELECT schema_id FROM {METADATA}.ducklake_schema WHERE schema_name = '{INTERNAL_SCHEMA}')
+            """.replace("$at", str(at)),
             [],
         )[0][0]
         if not present:

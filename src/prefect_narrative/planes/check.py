@@ -77,9 +77,9 @@ class QueryCheck:
             random=tuple(sorted(findings.random)),
         )
 
-    def versions(self, query: CheckedQuery) -> frozenset[int]:
-        """Return the snapshots that the query names itself."""
-        return frozenset(self._examined(query.sql)[1].versions)
+    def versions(self, query: CheckedQuery) -> list[tuple[str, int]]:
+        """Return the datasets that the query reads AT a snapshot that it names itself, with that snapshot."""
+        return sorted(self._examined(query.sql)[1].versions)
 
     def pinned(self, query: CheckedQuery, at: int, catalog: str) -> str:
         """Return the SQL that runs: the query checked once more, every dataset in it as of one snapshot.

@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from prefect_narrative.planes.errors import QueryRefusedError
 from prefect_narrative.planes.extensions import load_extension
 from prefect_narrative.planes.failures import translated
 from prefect_narrative.planes.names import literal
@@ -114,11 +115,31 @@ def open_writer(
     return connection
 
 
-def open_importer(settings: Settings, spill: Path, files: Sequence[Path], stage: Path) -> "duckdb.DuckDBPyConnection":
-    """Return a connection that reads exactly these files and writes into the stage folder. No lake is attached."""
+def open_importer(settings: Settings, spill: Path, files: Sequence[Path], below: Path) -> "duckdb.DuckDBPyConnection":
+    """Return a connection that reads exactly these files and writes below a folder. No lake is attached."""
     connection = _connect(settings, spill, extensions=())
-    _seal(connection, directories=[stage], paths=files)
+    _seal(connection, directories=[below], paths=files)
     return connection
+
+
+def execute_one(connection: "duckdb.DuckDBPyConnection", sql: str, kind: str) -> list[tuple[Any, ...]]:
+    """Run a text that is exactly one statement of a kind, and return its rows.
+
+    A second line behind the query check: the engine lets a sealed connection attach the files that it has attached
+    already, once more and for writing, so nothing but the statement that was meant may run.
+
+    Args:
+        connection: A sealed connection.
+        sql: The statement, with a user's checked query in it.
+        kind: `SELECT` (DESCRIBE is one as well) or `COPY`.
+
+    Raises:
+        QueryRefusedError: the text is something else.
+    """
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type.name != kind:
+        raise QueryRefusedError("The query is not exactly one SELECT.")
+    return connection.execute(statements[0]).fetchall()
 
 
 def _connect(

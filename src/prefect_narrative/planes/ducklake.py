@@ -15,7 +15,15 @@ from prefect_narrative.planes import importing
 from prefect_narrative.planes.catalog import Catalog
 from prefect_narrative.planes.check import QueryCheck
 from prefect_narrative.planes.columns import chosen
-from prefect_narrative.planes.connection import LAKE, Place, SpillFolder, open_importer, open_reader, open_writer
+from prefect_narrative.planes.connection import (
+    LAKE,
+    Place,
+    SpillFolder,
+    execute_one,
+    open_importer,
+    open_reader,
+    open_writer,
+)
 from prefect_narrative.planes.errors import DatasetNotFoundError, PlaneClosedError, PlaneUnavailableError
 from prefect_narrative.planes.failures import translated
 from prefect_narrative.planes.lock import PublishLock
@@ -132,7 +140,7 @@ class DuckLakePlane:
         def work() -> CheckedQuery:
             catalog = self._catalog()
             checked = self._checking().check(query, catalog.tables(catalog.resolve(at)))
-            catalog.require(self._checking().versions(checked))
+            self._require(catalog, checked)
             return checked
 
         return self._run(work)
@@ -148,7 +156,7 @@ class DuckLakePlane:
             sql, snapshot = self._runnable(query, at)
             connection = self._reading()
             columns = described(connection, sql)
-            rows = connection.execute(f"SELECT * FROM ({sql}) AS result LIMIT {int(limit) + 1}").fetchall()
+            rows = execute_one(connection, f"SELECT * FROM ({sql}) AS result LIMIT {int(limit) + 1}", "SELECT")
             self._count_read(query, snapshot)
             return Rows(tuple(columns), tuple(rows[:limit]), truncated=len(rows) > limit, snapshot_id=snapshot)
 
@@ -232,7 +240,7 @@ class DuckLakePlane:
 
         def work() -> Stage:
             folder = make_stage_folder(self._place.staged(job_id, token), name)
-            connection = open_importer(self._settings, self._spilling(), [file.path for file in files], folder)
+            connection = open_importer(self._settings, self._spilling(), [file.path for file in files], folder.parent)
             self._running = connection
             try:
                 stage = self._import(connection, files, kind, folder)
@@ -409,12 +417,20 @@ class DuckLakePlane:
         """Return the SQL of a query, pinned to a snapshot, and that snapshot."""
         catalog = self._catalog()
         snapshot = catalog.resolve(at)
-        catalog.require(self._checking().versions(query))
+        self._require(catalog, query)
         tables = catalog.tables(snapshot)
         for source in query.sources:
             if source not in tables:
                 raise DatasetNotFoundError.named(source, tables, snapshot)
         return self._checking().pinned(query, snapshot, LAKE), snapshot
+
+    def _require(self, catalog: Catalog, query: CheckedQuery) -> None:
+        """Raise unless every dataset that the query reads AT a snapshot was there."""
+        versions = self._checking().versions(query)
+        catalog.require(version for _, version in versions)
+        for source, version in versions:
+            if source not in (tables := catalog.tables(version)):
+                raise DatasetNotFoundError.named(source, tables, version)
 
     def _import(
         self,

@@ -164,10 +164,10 @@ def check_same_columns(names: Sequence[tuple[ImportFile, Sequence[str]]]) -> Non
     first, expected = names[0]
     for file, columns in names[1:]:
         missing, more = sorted(set(expected) - set(columns)), sorted(set(columns) - set(expected))
-        if missing or more:
+        differences = [*(f"no {name}" for name in missing), *(f"also {name}" for name in more)]
+        if differences:
             raise UnreadableFileError(
-                f"{file.path.name} has other columns than {first.path.name}: "
-                f"{shortened(', '.join([*(f'no {name}' for name in missing), *(f'also {name}' for name in more)]), 300)}.",
+                f"{file.path.name} has other columns than {first.path.name}: {shortened(', '.join(differences), 300)}.",
                 remedy="Import files of one shape at a time.",
             )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect_narrative.planes.columns import casts, check_names
+from prefect_narrative.planes.connection import execute_one
 from prefect_narrative.planes.names import literal
 from prefect_narrative.planes.plane import Column, Stage
 
@@ -34,7 +35,7 @@ def make_stage_folder(attempt: Path, dataset: str) -> Path:
 
 def described(connection: "duckdb.DuckDBPyConnection", query: str) -> list[Column]:
     """Return the columns that a query yields, without running it."""
-    rows = connection.execute(f"DESCRIBE {query}").fetchall()
+    rows = execute_one(connection, f"DESCRIBE {query}", "SELECT")
     return [Column(str(row[0]), str(row[1])) for row in rows]
 
 
@@ -52,11 +53,12 @@ def write_stage(connection: "duckdb.DuckDBPyConnection", query: str, columns: Se
     """
     check_names(columns)
     kept, selection = casts(columns, connection)
-    connection.execute(
+    written = execute_one(
+        connection,
         f"COPY (SELECT {selection} FROM ({query}) AS staged) TO {literal(str(folder))} "
-        "(FORMAT parquet, PER_THREAD_OUTPUT true, COMPRESSION zstd, RETURN_STATS true)"
+        "(FORMAT parquet, PER_THREAD_OUTPUT true, COMPRESSION zstd, RETURN_STATS true)",
+        "COPY",
     )
-    written = connection.fetchall()
     for path in [*folder.iterdir(), folder]:
         _flush(path)
     rows = sum(int(row[1]) for row in written)

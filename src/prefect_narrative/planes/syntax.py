@@ -46,8 +46,8 @@ class Findings:
 
     tables: list[tuple[DatasetName, Node]] = field(default_factory=list)
     """Each reference to a dataset, with its node in the tree."""
-    versions: set[int] = field(default_factory=set)
-    """Snapshots that the query names itself."""
+    versions: set[tuple[str, int]] = field(default_factory=set)
+    """Datasets that the query reads AT a snapshot, with that snapshot."""
     volatile: set[str] = field(default_factory=set)
     random: set[str] = field(default_factory=set)
     cte_names: set[str] = field(default_factory=set)
@@ -240,10 +240,10 @@ class _Examiner:
         except InvalidNameError as error:
             raise QueryRefusedError(f"The query reads {shown}. {error}") from error
         node |= {"catalog_name": "", "schema_name": name.schema, "table_name": name.table}
-        self.version(node, shown)
+        self.version(node, name, shown)
         self.findings.tables.append((name, node))
 
-    def version(self, node: Node, shown: str) -> None:
+    def version(self, node: Node, name: DatasetName, shown: str) -> None:
         clause = node["at_clause"]
         if clause is None:
             return
@@ -251,7 +251,7 @@ class _Examiner:
         value = expression.get("value", {}).get("value") if expression["class"] == "CONSTANT" else None
         if clause["unit"].upper() != "VERSION" or type(value) is not int or value < 0:
             raise QueryRefusedError(f"{shown} is read AT something else than a snapshot's id: AT (VERSION => 3).")
-        self.findings.versions.add(value)
+        self.findings.versions.add((str(name), value))
 
     def table_function(self, node: Node, scope: frozenset[str]) -> None:
         call = node["function"]
