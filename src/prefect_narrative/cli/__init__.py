@@ -1,1 +1,97 @@
-"""The command line."""
+"""The command line: `narrative`. It parses, calls and prints; what it does is done elsewhere."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from prefect_narrative.cli.exits import ExitCode, UsageError, exit_code_of
+from prefect_narrative.cli.output import Output
+from prefect_narrative.errors import NarrativeError
+
+EXIT_CODES = """Exit codes:
+
+- 0: done; of a job: completed
+- 1: the job failed or was cancelled, or the command could not do its work
+- 2: the command line, a value, a name or a query is refused
+- 3: no such job, job type or dataset
+- 4: Prefect's API or the job table can't be reached, or refuses the credentials
+- 5: the wait timed out
+- 130: interrupted"""
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - only where it is asked for
+
+    return version("prefect-narrative")
+
+
+def make_app() -> App:
+    """Return the application; the modules of its commands are imported when they are used."""
+    app = App(
+        name="narrative",
+        help="Jobs of a data platform, on Prefect: datasets, materialized views, and the table of their jobs.",
+        help_epilogue=EXIT_CODES,
+        version=_version,
+    )
+    here = "prefect_narrative.cli"
+    app.command(f"{here}.demo:demo", name="demo", help="Show everything on real data, and clean up after it.")
+    app.command(f"{here}.up:up", name="up", help="Start server, worker and reconciler on this machine.")
+    app.command(f"{here}.deploy:deploy", name="deploy", help="Apply work pool, blocks and deployments to Prefect.")
+    app.command(
+        f"{here}.deploy:reconciler", name="reconciler", help="Keep the job table true to Prefect, until stopped."
+    )
+    app.command(f"{here}.submit:submit", name="submit", help="Submit a job.")
+    jobs = App(name="jobs", help="List, show and wait for jobs.")
+    jobs.command(f"{here}.jobs:list_jobs", name="list", help="List jobs, newest first.")
+    jobs.command(f"{here}.jobs:show", name="show", help="Show everything about one job.")
+    jobs.command(f"{here}.jobs:wait", name="wait", help="Wait until a job has ended.")
+    app.command(jobs)
+    datasets = App(name="datasets", help="List and show datasets and views.")
+    datasets.command(f"{here}.datasets:list_datasets", name="list", help="List datasets and views.")
+    datasets.command(f"{here}.datasets:show", name="show", help="Show one dataset or view.")
+    app.command(datasets)
+    app.command(f"{here}.datasets:query", name="query", help="Run one SELECT and print its first rows.")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: The command line without the program's name; None: this process's own.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    output = Output(as_json="--json" in given)
+    _tolerate_odd_characters()
+    try:
+        code = make_app()(given, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except NarrativeError as exc:
+        output.error(exc)
+        return exit_code_of(exc)
+    except CycloptsError as exc:
+        output.error(UsageError(str(exc)))
+        return ExitCode.REFUSED
+    except KeyboardInterrupt:
+        output.note("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not flush into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception as exc:
+        if os.environ.get("NARRATIVE_TRACEBACK"):
+            traceback.print_exc()
+        remedy = "This is a defect of ours: set NARRATIVE_TRACEBACK=1, run it again and report what it prints."
+        output.error(NarrativeError(f"{type(exc).__name__}: {exc}", remedy=remedy))
+        return ExitCode.FAILED
+    return ExitCode.OK if code is None else int(code)
+
+
+def _tolerate_odd_characters() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
