@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from prefect_narrative.blocks import load_plane
-from prefect_narrative.flows.inputs import DatasetName, PlaneName, Tags, Text, refuse_existing
+from prefect_narrative.flows.inputs import DatasetName, PlaneName, Tags, Text, check_target
 from pydantic import BaseModel, Field
 
 from prefect_narrative.jobs.context import current_job
@@ -58,8 +58,7 @@ def create_dataset(
     context.on_end(lambda: plane.discard(context.job_id, context.token))
     published = plane.published(context.job_id)
     if published is None:
-        if write_mode == "create":
-            refuse_existing(plane, name)
+        check_target(plane, name, write_mode)
         context.progress("reading the files", until=0.9)
         stage = load_files(plane, name, source, format)
         context.progress("publishing", start=0.9)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from prefect_narrative.blocks import load_plane
-from prefect_narrative.flows.inputs import DatasetName, PlaneName, Query, Tags, Text, refuse_existing
+from prefect_narrative.flows.inputs import DatasetName, PlaneName, Query, Tags, Text, check_target
 from prefect_narrative.flows.refresh_schedules import check_schedule, set_schedule
 from pydantic import BaseModel, Field
 
@@ -58,7 +58,7 @@ def create_materialized_view(
     context.on_end(lambda: plane.discard(context.job_id, context.token))
     published = plane.published(context.job_id)
     if published is None:
-        refuse_existing(plane, name)
+        check_target(plane, name, "create")
         context.progress("checking the query", until=0.05)
         checked, definition, versions, at = define(
             plane, query, refresh_schedule, timezone, display_name, description, tags or []

@@ -1,10 +1,10 @@
 """Inputs that several job types share: Prefect's forms and checks are made from their types."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from prefect_narrative.planes.errors import DatasetExistsError
+from prefect_narrative.planes.errors import DatasetExistsError, WrongKindError
 from prefect_narrative.planes.plane import Plane
 
 DATASET_PATTERN = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$"
@@ -22,11 +22,19 @@ Tag = Annotated[str, Field(min_length=1, max_length=100)]
 Tags = Annotated[list[Tag], Field(max_length=50)]
 
 
-def refuse_existing(plane: Plane, name: str) -> None:
-    """Raise before any work is done if a dataset of that name exists; publishing checks again.
+def check_target(plane: Plane, name: str, write_mode: Literal["create", "overwrite", "append"]) -> None:
+    """Raise before any work is done where publishing would refuse in the end.
 
     Raises:
-        DatasetExistsError: it does.
+        InvalidNameError: the name breaks the naming rule.
+        DatasetExistsError: `create` of what exists.
+        DatasetNotFoundError: `append` to what does not.
+        WrongKindError: the dataset is a view, whose rows come from its query alone.
     """
-    if plane.exists(name):
-        raise DatasetExistsError(name)
+    if write_mode != "append" and not plane.exists(name):
+        return
+    there = plane.dataset(name)
+    if write_mode == "create":
+        raise DatasetExistsError(f"There is a {there.kind} called {name!r} already.", detail={"dataset": name})
+    if there.kind == "view":
+        raise WrongKindError(f"{name!r} is a view: its rows come from its query, nothing else may write to it.")

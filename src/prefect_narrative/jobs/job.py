@@ -188,7 +188,7 @@ def _body(function: Callable[..., Any], known: JobType) -> Callable[..., Any]:
             return _attempt(context, known, limits, lambda: function(*inputs.args, **inputs.kwargs))
 
     parameters = [
-        parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        parameter.replace(annotation=hints[parameter.name])
         for parameter in signature.parameters.values()
     ]
     body.__signature__ = signature.replace(  # type: ignore[attr-defined]
