@@ -82,7 +82,7 @@ class MemoryJobStore(JobStore):
     def page(self, narrowed: JobFilter | None = None, *, cursor: str | None = None, limit: int = 50) -> JobPage:
         checked_limit(limit)
         before = None if cursor is None else position_of(cursor)
-        wanted = narrowed or JobFilter()
+        wanted = storable(narrowed or JobFilter())
         with self._lock:
             rows = sorted(self._rows.values(), key=lambda row: (row.created_at, row.job_id), reverse=True)
         found = [

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.jobs.forking import ForkGate
 from prefect_narrative.jobs.store import JobTableUnavailableError
 from prefect_narrative.settings import refuse_network_file_system
 
@@ -27,8 +29,11 @@ _POSTGRESQL_PASSING = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: another transaction was first; the next try sees its work."""
 
 _inherited: list[Engine] = []
-"""Engines of the parent process. Their connections belong to it: to close them here would talk over its sockets and
-drop its locks, so they are kept from the garbage collector for as long as this process lives."""
+"""Engines of the parent process. Their connections belong to it: to close them here would talk over its sockets, so
+they are kept from the garbage collector as long as this process lives. SQLite's are closed before, see `forking`."""
+
+_LONGEST_SQLITE_WAIT_SECONDS = 0.1
+"""How long SQLite itself waits for a lock; the rest of the patience is spent where a fork need not wait for it."""
 
 
 class InvalidDatabaseUrlError(NarrativeError, ValueError):
@@ -70,6 +75,7 @@ class Database:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._engine = self._new_engine()
+        self._gate = ForkGate(self.close) if self.is_sqlite else None
 
     @property
     def name(self) -> str:
@@ -137,7 +143,8 @@ class Database:
         deadline = time.monotonic() + self.patience.total_seconds()
         while True:
             try:
-                return run()
+                with self._gate.work() if self._gate else nullcontext():
+                    return run()
             except (IntegrityError, DataError):
                 raise  # what was to be written is wrong, not the database
             except (DBAPIError, PoolTimeoutError) as error:
@@ -154,7 +161,9 @@ class Database:
             "max_overflow": 20,
         }
         if self.is_sqlite:
-            engine = create_engine(self._url, connect_args={"timeout": seconds}, **common)
+            engine = create_engine(
+                self._url, connect_args={"timeout": min(seconds, _LONGEST_SQLITE_WAIT_SECONDS)}, **common
+            )
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine

@@ -87,7 +87,7 @@ class SqlJobStore(JobStore):
 
     @override
     def page(self, narrowed: JobFilter | None = None, *, cursor: str | None = None, limit: int = 50) -> JobPage:
-        query = page_query(narrowed or JobFilter(), cursor=cursor, limit=checked_limit(limit))
+        query = page_query(storable(narrowed or JobFilter()), cursor=cursor, limit=checked_limit(limit))
         found = self.database.read(lambda connection: connection.execute(query).mappings().all())
         shown = tuple(row_of(one).job() for one in found[:limit])
         return JobPage(jobs=shown, cursor=cursor_after(shown[-1]) if len(found) > limit else None)
@@ -205,8 +205,8 @@ class SqlJobStore(JobStore):
 
     def _create(self, connection: Connection, row: Row, event: JobEvent | None) -> bool:
         """Write a new row; return False where another transaction has just made it."""
-        made = connection.execute(self._insert(jobs).values(**values_of(row)).on_conflict_do_nothing())
-        if made.rowcount == 0:
+        new = self._insert(jobs).values(**values_of(row)).on_conflict_do_nothing().returning(jobs.c.job_id)
+        if connection.execute(new).first() is None:
             return False
         _append(connection, event)
         _tag(connection, row)
@@ -221,7 +221,7 @@ def page_query(narrowed: JobFilter, *, cursor: str | None, limit: int) -> Select
     query = select(jobs)
     order = (jobs.c.created_at, jobs.c.job_id)
     if narrowed.tag is not None:
-        query = query.join(job_tags, job_tags.c.job_id == jobs.c.job_id).where(job_tags.c.tag == storable(narrowed.tag))
+        query = query.join(job_tags, job_tags.c.job_id == jobs.c.job_id).where(job_tags.c.tag == narrowed.tag)
         order = (job_tags.c.created_at, job_tags.c.job_id)
     for column, value in (
         (jobs.c.type, narrowed.type),
@@ -230,7 +230,7 @@ def page_query(narrowed: JobFilter, *, cursor: str | None, limit: int) -> Select
         (jobs.c.request_source_type, narrowed.request_source),
     ):
         if value is not None:
-            query = query.where(column == storable(value))
+            query = query.where(column == value)
     if narrowed.state is not None:
         query = query.where(jobs.c.state.in_(sorted(narrowed.state)))
     if narrowed.created_from is not None:

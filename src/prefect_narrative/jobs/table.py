@@ -9,6 +9,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
@@ -125,17 +126,17 @@ jobs = Table(
     Index("ix_jobs_dataset", "dataset", "created_at", "job_id"),
     Index("ix_jobs_data_plane", "data_plane", "created_at", "job_id"),
     Index("ix_jobs_request_source", "request_source_type", "created_at", "job_id"),
-    Index("ix_jobs_ended_at", "ended_at"),
     Index("ix_jobs_idempotency_key", "idempotency_key"),
     Index("ix_jobs_parent_job_id", "parent_job_id"),
 )
-Index(
-    "ix_jobs_active",
-    jobs.c.created_at,
-    jobs.c.job_id,
-    sqlite_where=jobs.c.ended_at.is_(None),
-    postgresql_where=jobs.c.ended_at.is_(None),
-)
+
+
+def _partial_index(name: str, *columns: Column[Any], where: ColumnElement[bool]) -> None:
+    Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+_partial_index("ix_jobs_active", jobs.c.created_at, jobs.c.job_id, where=jobs.c.ended_at.is_(None))
+_partial_index("ix_jobs_ended_at", jobs.c.ended_at, where=jobs.c.ended_at.is_not(None))
 
 job_events = Table(
     "job_events",

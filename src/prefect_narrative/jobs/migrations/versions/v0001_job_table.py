@@ -97,14 +97,14 @@ def _make_jobs() -> None:
         sa.Column("rested_attempt", sa.Integer, nullable=False),
         sa.Column("last_event", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("job_id", name="pk_jobs"),
-        sa.CheckConstraint(f"state IN ({STATES})", name="ck_jobs_state"),
-        sa.CheckConstraint(f"(ended_at IS NOT NULL) = (state IN ({TERMINAL_STATES}))", name="ck_jobs_ended_at"),
-        sa.CheckConstraint("(result IS NOT NULL) = (state = 'completed')", name="ck_jobs_result"),
-        sa.CheckConstraint("waiting_for IS NULL OR state = 'pending'", name="ck_jobs_waiting_for"),
+        sa.CheckConstraint(f"state IN ({STATES})", name=op.f("ck_jobs_state")),
+        sa.CheckConstraint(f"(ended_at IS NOT NULL) = (state IN ({TERMINAL_STATES}))", name=op.f("ck_jobs_ended_at")),
+        sa.CheckConstraint("(result IS NOT NULL) = (state = 'completed')", name=op.f("ck_jobs_result")),
+        sa.CheckConstraint("waiting_for IS NULL OR state = 'pending'", name=op.f("ck_jobs_waiting_for")),
         sa.CheckConstraint(
-            "attempt >= 1 AND rested_attempt >= 0 AND rested_attempt <= attempt", name="ck_jobs_attempt"
+            "attempt >= 1 AND rested_attempt >= 0 AND rested_attempt <= attempt", name=op.f("ck_jobs_attempt")
         ),
-        sa.CheckConstraint("version >= 1 AND token >= 0 AND last_event >= 1", name="ck_jobs_counters"),
+        sa.CheckConstraint("version >= 1 AND token >= 0 AND last_event >= 1", name=op.f("ck_jobs_counters")),
     )
     for name, columns in {
         "ix_jobs_created_at": ["created_at", "job_id"],
@@ -113,13 +113,15 @@ def _make_jobs() -> None:
         "ix_jobs_dataset": ["dataset", "created_at", "job_id"],
         "ix_jobs_data_plane": ["data_plane", "created_at", "job_id"],
         "ix_jobs_request_source": ["request_source_type", "created_at", "job_id"],
-        "ix_jobs_ended_at": ["ended_at"],
         "ix_jobs_idempotency_key": ["idempotency_key"],
         "ix_jobs_parent_job_id": ["parent_job_id"],
     }.items():
         op.create_index(name, "jobs", columns)
-    still = sa.text("ended_at IS NULL")
-    op.create_index("ix_jobs_active", "jobs", ["created_at", "job_id"], sqlite_where=still, postgresql_where=still)
+    for name, columns, condition in (
+        ("ix_jobs_active", ["created_at", "job_id"], sa.text("ended_at IS NULL")),
+        ("ix_jobs_ended_at", ["ended_at"], sa.text("ended_at IS NOT NULL")),
+    ):
+        op.create_index(name, "jobs", columns, sqlite_where=condition, postgresql_where=condition)
 
 
 def _make_events() -> None:
@@ -135,10 +137,10 @@ def _make_events() -> None:
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("job_id", "number", name="pk_job_events"),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.job_id"], name="fk_job_events", ondelete="CASCADE"),
-        sa.CheckConstraint("number >= 1 AND attempt >= 1", name="ck_job_events_counters"),
-        sa.CheckConstraint("(from_state IS NULL) = (number = 1)", name="ck_job_events_creation"),
-        sa.CheckConstraint(f"from_state IS NULL OR from_state IN ({STATES})", name="ck_job_events_from_state"),
-        sa.CheckConstraint(f"to_state IN ({STATES})", name="ck_job_events_to_state"),
-        sa.CheckConstraint("move IN ('correction', 'normal', 'reopening')", name="ck_job_events_move"),
+        sa.CheckConstraint("number >= 1 AND attempt >= 1", name=op.f("ck_job_events_counters")),
+        sa.CheckConstraint("(from_state IS NULL) = (number = 1)", name=op.f("ck_job_events_creation")),
+        sa.CheckConstraint(f"from_state IS NULL OR from_state IN ({STATES})", name=op.f("ck_job_events_from_state")),
+        sa.CheckConstraint(f"to_state IN ({STATES})", name=op.f("ck_job_events_to_state")),
+        sa.CheckConstraint("move IN ('correction', 'normal', 'reopening')", name=op.f("ck_job_events_move")),
     )
     op.execute(POSTGRESQL_TRIGGER if op.get_context().dialect.name == "postgresql" else SQLITE_TRIGGER)
