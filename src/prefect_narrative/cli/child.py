@@ -33,16 +33,18 @@ class Program:
 
 
 class Child:
-    """A running program: can be watched, restarted and ended, and never outlives this process.
+    """A running program: can be watched, restarted and ended, and does not outlive this process.
 
     Args:
         program: What to run.
         held: File descriptors that its guard holds open as long as it lives, such as that of a lock.
+        outlives: Run it without a guard: it goes on when this process ends.
     """
 
-    def __init__(self, program: Program, held: Sequence[int] = ()) -> None:
+    def __init__(self, program: Program, held: Sequence[int] = (), *, outlives: bool = False) -> None:
         self.program = program
         self._held = tuple(held)
+        self._outlives = outlives
         self._guard: subprocess.Popen[bytes] | None = None
         self._lifeline = -1
         self._started_at = 0.0
@@ -59,7 +61,7 @@ class Child:
         try:
             with self.program.log.open("ab") as log:
                 self._guard = subprocess.Popen(  # noqa: S603 - the command is our own
-                    [*guarded, *self.program.command],
+                    self.program.command if self._outlives else [*guarded, *self.program.command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -75,7 +77,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The guard's pid, or None while nothing runs."""
+        """The pid of what was started, or None while nothing runs."""
         return self._guard.pid if self._guard and self._guard.poll() is None else None
 
     @property

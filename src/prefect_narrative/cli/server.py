@@ -7,8 +7,10 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import UUID
 
 import httpx
 import psutil
@@ -23,6 +25,8 @@ WORK_POOL = "narrative"
 KEPT_PREFECT_VARIABLES = re.compile(r"PREFECT_LOGGING_(LEVEL|.*_LEVEL)")
 """The only Prefect variables of the caller's that our processes see: with others they would be less private."""
 PAGE = 200
+CLOCK_TOLERANCE = timedelta(seconds=2)
+"""How far two readings of one process's start may lie apart after the clock was set."""
 
 
 class PortTakenError(NarrativeError, OSError):
@@ -159,16 +163,20 @@ class ServerCalls:
         online = any(worker["name"] == name and worker["status"] == "ONLINE" for worker in workers)
         return online and any((queue.get("last_polled") or "") >= since for queue in queues)
 
-    def crash_dead_runs(self, message: str) -> int:
-        """Tell the server which runs of our pool have lost their process on this machine, and return how many.
+    def crash_dead_runs(self, message: str, *, unstarted: bool = False) -> list[UUID]:
+        """Tell the server which runs of our pool have lost their process on this machine, and return their ids.
 
         Prefect does not look: a run whose worker was stopped would stay Running for ever. A run that was asked to
         cancel becomes Cancelled, which is what it now is.
+
+        Args:
+            message: What is said about each of them.
+            unstarted: Also those that a worker took and never started. Only while no worker can run.
         """
-        told = 0
+        told = []
         for run in self._runs_in_work():
             pid = str(run.get("infrastructure_pid") or "").rpartition(":")[2]
-            if not pid.isdigit() or psutil.pid_exists(int(pid)):
+            if _alive(int(pid), run) if pid.isdigit() else not unstarted:
                 continue
             cancelling = run["state_type"] == "CANCELLING"
             state = {
@@ -178,7 +186,7 @@ class ServerCalls:
             }
             with suppress(httpx.HTTPError):
                 self._post(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
-                told += 1
+                told.append(UUID(run["id"]))
         return told
 
     def _runs_in_work(self) -> Sequence[dict[str, Any]]:
@@ -194,3 +202,13 @@ class ServerCalls:
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._client.post(path, json=dict(body)).raise_for_status().json()
+
+
+def _alive(pid: int, run: Mapping[str, Any]) -> bool:
+    """Return whether a run's process still runs; a process that began after the run has only inherited the pid."""
+    try:
+        created_at = datetime.fromtimestamp(psutil.Process(pid).create_time(), UTC)
+    except psutil.Error:
+        return False
+    started_at = run.get("start_time")
+    return started_at is None or created_at - CLOCK_TOLERANCE <= datetime.fromisoformat(started_at)

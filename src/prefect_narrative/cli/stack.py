@@ -6,22 +6,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import ClassVar
+from uuid import UUID
 
 from prefect_narrative.cli import server
 from prefect_narrative.cli.child import Child, Program
 from prefect_narrative.cli.connection import prefect_home
 from prefect_narrative.cli.guard import become_subreaper, end_children
 from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.jobs.record import JobId
+from prefect_narrative.jobs.store import JobTableUnavailableError
 from prefect_narrative.settings import Settings
 
 START_SECONDS = 120.0
 """How long a server, the deployments or a worker may take to be ready, each."""
 PORT_TRIES = 5
 POLL_SECONDS = 0.1
+TABLE_SECONDS = 8.0
+"""How long the end waits for the reconciler to see that jobs were ended."""
 
 
 class StartFailedError(NarrativeError):
@@ -97,6 +102,8 @@ class Stack:
         for root in self._settings.allowed_import_roots:
             root.mkdir(parents=True, exist_ok=True)
         self._start_server()
+        if self._calls is not None:
+            self._calls.crash_dead_runs("`narrative up` ended before the run did.", unstarted=True)
         self._deploy()
         since = datetime.now(UTC).isoformat()
         environment = server.client_environment(self._base, self.api_url, self._plan.auth_string)
@@ -134,8 +141,8 @@ class Stack:
             if self._calls is not None:
                 ended = self._calls.crash_dead_runs("The worker was stopped while the run was under way.")
                 if ended:
-                    self._report(f"{ended} running job(s) were ended; a retry in Prefect's UI runs them again")
-                    time.sleep(1)  # the reconciler brings the news into the job table
+                    self._report(f"{len(ended)} running job(s) were ended; a retry in Prefect's UI runs them again")
+                    self._wait_for_table(ended)
         if self._reconciler is not None:
             self._reconciler.end()
         if self._server is not None:
@@ -176,6 +183,18 @@ class Stack:
         finally:
             child.end()
 
+    def _wait_for_table(self, jobs: Sequence[UUID]) -> None:
+        """Let the reconciler bring the end of these jobs into the job table, while the server still answers."""
+        from prefect_narrative.jobs.sql import open_store  # noqa: PLC0415 - 0.3 s, only where a job was ended
+
+        until = time.monotonic() + TABLE_SECONDS
+        with suppress(JobTableUnavailableError), open_store(self._settings) as store:
+            while time.monotonic() < until:
+                found = [store.get(JobId(job)) for job in jobs]
+                if all(job is not None and job.state.terminal for job in found):
+                    return
+                time.sleep(POLL_SECONDS)
+
     def _child(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], grace_seconds: float = 5
     ) -> Child:
@@ -194,8 +213,3 @@ class Stack:
                 )
             if self._stop.wait(POLL_SECONDS):
                 raise StoppedError
-
-
-def logs_of(home: Path) -> Path:
-    """Return the folder of the logs of everything that `up` runs."""
-    return home / "logs"
