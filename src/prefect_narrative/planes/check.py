@@ -99,7 +99,7 @@ class QueryCheck:
         _readable(text)
         try:
             tree = self._parser.tree(text)
-            return tree, examine(tree)
+            return tree, examine(tree, self._parser.expression)
         except RecursionError:
             raise QueryRefusedError(TOO_DEEP, remedy=TOO_DEEP_REMEDY) from None
 

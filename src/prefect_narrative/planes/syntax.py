@@ -29,6 +29,7 @@ EXPRESSIONS = frozenset(
     STAR SUBQUERY WINDOW
     """.split()
 )
+NAMED_BY_THEMSELVES = frozenset({"COLUMN_REF", "POSITIONAL_REFERENCE", "STAR"})
 REFUSED_NODES = {
     "SHOW_REF": "DESCRIBE, SHOW and SUMMARIZE are no queries over datasets",
     "PARAMETER": "parameters have no values here: write the value itself",
@@ -81,7 +82,7 @@ class Parser:
             QueryRefusedError: it is something else.
         """
         answer = self._ask("SELECT json_serialize_sql(?)", text)
-        found = json.loads(answer)
+        found = json.loads(answer, parse_constant=_refuse_number)
         if found["error"]:
             raise QueryRefusedError(_syntax_message(text, found))
         if len(found["statements"]) != 1:
@@ -90,7 +91,7 @@ class Parser:
         statement: Node = found["statements"][0]
         if statement["named_param_map"]:
             raise QueryRefusedError(f"The query has a parameter: {REFUSED_NODES['PARAMETER']}.")
-        return _without_locations(statement)  # type: ignore[no-any-return]
+        return _canonical(_without_locations(statement))  # type: ignore[no-any-return]
 
     def sql(self, tree: Node) -> str:
         """Return a tree as SQL that DuckDB reads as the same tree.
@@ -99,12 +100,20 @@ class Parser:
             QueryRefusedError: DuckDB can't write it without changing it.
         """
         written = self._ask("SELECT json_deserialize_sql(?::JSON)", json.dumps({"error": False, "statements": [tree]}))
-        if _canonical(self.tree(written)) != _canonical(tree):
+        if self.tree(written) != _canonical(tree):
             raise QueryRefusedError(
                 "The query can't be written anew without changing its meaning.",
                 remedy="Write it more plainly: one join after the other, subqueries in WITH.",
             )
         return written
+
+    def expression(self, node: Node) -> str:
+        """Return an expression as SQL: the name that DuckDB gives to a column that has none."""
+        statement = {"node": _ALL_ROWS | {"select_list": [node], "from_table": _NOTHING}, "named_param_map": []}
+        written = self._ask(
+            "SELECT json_deserialize_sql(?::JSON)", json.dumps({"error": False, "statements": [statement]})
+        )
+        return written.removeprefix("SELECT ")
 
     def _ask(self, statement: str, text: str) -> str:
         import duckdb  # noqa: PLC0415
@@ -118,14 +127,18 @@ class Parser:
         return row[0]
 
 
-def examine(tree: Node) -> Findings:
+def examine(tree: Node, expression: Callable[[Node], str]) -> Findings:
     """Check every node of a query's tree; prepare the tree, in place, for being written as SQL.
+
+    Args:
+        tree: What the parser read.
+        expression: Writes an expression as SQL.
 
     Raises:
         QueryRefusedError: a node is none of those allowed.
     """
     findings = Findings()
-    _Examiner(findings).query(tree["node"], frozenset())
+    _Examiner(findings, expression).query(tree["node"], frozenset())
     for name, _ in findings.tables:
         if name.schema == MAIN_SCHEMA and name.table in findings.cte_names:
             raise QueryRefusedError(f"The query reads {name.table!r} outside of the WITH that names it.")
@@ -143,8 +156,9 @@ def pin(findings: Findings, at: int, catalog: str) -> None:
 class _Examiner:
     """Walks a tree. `scope` holds the names that WITH has given to subqueries, in lower case."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, expression: Callable[[Node], str]) -> None:
         self.findings = findings
+        self.expression = expression
         self.by_class: Mapping[str, Callable[[Node, frozenset[str]], None]] = {
             "FUNCTION": self.function,
             "WINDOW": self.function,
@@ -198,6 +212,10 @@ class _Examiner:
         if kind not in QUERY_NODES:
             raise _refused_node(kind)
         self.sample(node)
+        for item in node.get("select_list", ()):
+            if not item["alias"] and item["class"] not in NAMED_BY_THEMSELVES and not _expands(item):
+                # Its name is its text, which pinning to a snapshot would change from run to run.
+                item["alias"] = self.expression(item)
         for entry in node["cte_map"]["map"]:
             name = entry["key"].lower()
             if not _CTE_NAME.fullmatch(name):
@@ -325,6 +343,10 @@ class _Examiner:
             self.findings.random.add("tablesample")
 
 
+def _refuse_number(_: str) -> None:
+    raise QueryRefusedError("The query has a number that is too big for a DOUBLE.")
+
+
 def _refused_node(kind: str) -> QueryRefusedError:
     reason = REFUSED_NODES.get(kind, "it is not among the parts of a SELECT that may be used")
     return QueryRefusedError(f"The query has a {kind.lower().replace('_', ' ')}: {reason}.")
@@ -338,6 +360,17 @@ def _syntax_message(text: str, found: Mapping[str, Any]) -> str:
         return f"The query is {what}: exactly one SELECT may be run."
     where = f" (at character {found['position']})" if "position" in found else ""
     return f"The query can't be read{where}: {message}."
+
+
+def _expands(value: Any) -> bool:
+    """Return whether an expression may stand for several columns, so that one name for it would change them."""
+    if isinstance(value, list):
+        return any(_expands(item) for item in value)
+    if not isinstance(value, dict) or value.get("class") == "SUBQUERY":
+        return False
+    if value.get("class") == "STAR" or str(value.get("function_name")).lower() == "unnest":
+        return True
+    return any(_expands(item) for item in value.values())
 
 
 def _constant(kind: str, value: Any) -> Node:
@@ -373,14 +406,48 @@ def _without_locations(value: Any) -> Any:
 
 
 def _canonical(value: Any) -> Any:
-    """Return a tree with VALUES in one form: DuckDB writes a list of rows as a subquery over that list."""
+    """Return a tree with VALUES in one form: DuckDB writes a list of rows as a subquery over nothing but that list."""
     if isinstance(value, list):
         return [_canonical(item) for item in value]
     if not isinstance(value, dict):
         return value
     node = {key: _canonical(item) for key, item in value.items()}
-    if node.get("type") == "SUBQUERY" and node.get("alias") == "valueslist" and not node["column_name_alias"]:
+    if node.get("type") == "SUBQUERY" and node["alias"] == "valueslist" and not node["column_name_alias"]:
         inner = node["subquery"]["node"]
-        if inner["type"] == "SELECT_NODE" and inner["from_table"]["type"] == "EXPRESSION_LIST":
-            return inner["from_table"]
+        rows = inner.get("from_table", {})
+        if rows.get("type") == "EXPRESSION_LIST" and {**inner, "from_table": None} == _ALL_ROWS:
+            return rows | {"sample": node["sample"]} if rows["sample"] is None else node
     return node
+
+
+_ALL_ROWS: Node = {
+    "type": "SELECT_NODE",
+    "modifiers": [],
+    "cte_map": {"map": []},
+    "select_list": [
+        {
+            "class": "STAR",
+            "type": "STAR",
+            "alias": "",
+            "relation_name": "",
+            "exclude_list": [],
+            "replace_list": [],
+            "columns": False,
+            "expr": None,
+            "qualified_exclude_list": [],
+            "rename_list": [],
+        }
+    ],
+    "from_table": None,
+    "where_clause": None,
+    "group_expressions": [],
+    "group_sets": [],
+    "aggregate_handling": "STANDARD_HANDLING",
+    "having": None,
+    "sample": None,
+    "qualify": None,
+}
+"""SELECT * FROM ..., and nothing else."""
+
+_NOTHING: Node = {"type": "EMPTY", "alias": "", "sample": None}
+"""What a SELECT without FROM reads."""

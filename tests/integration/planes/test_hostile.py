@@ -197,6 +197,7 @@ QUERIES: list[tuple[str, type[NarrativeError], str]] = [
     ("SELECT $name", REFUSED, "parameter"),
     ("SELECT * FROM orders LIMIT ?", REFUSED, "parameter"),
     ("SELECT DEFAULT", REFUSED, "DEFAULT"),
+    ("SELECT 1e999", REFUSED, "too big for a DOUBLE"),
     # Names
     ("SELECT * FROM order", REFUSED, "syntax error"),
     ("SELECT * FROM ordres", MISSING, "Nearest: orders"),
@@ -413,7 +414,7 @@ def test_nothing_but_the_statement_that_was_meant_runs(sample_plane: Plane, tmp_
         execute_one(connection, statement.format(directory=place.directory, data=place.data), "SELECT")
     databases = connection.execute("SELECT database_name FROM duckdb_databases() WHERE NOT internal").fetchall()
     connection.close()
-    assert set(databases) == {("lake",), ("memory",), ("__ducklake_metadata_lake",)}
+    assert set(databases) == {("lake",), ("memory",)}
     assert not (place.directory / "other.sqlite").exists()
 
 
