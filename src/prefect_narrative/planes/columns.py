@@ -65,11 +65,6 @@ def stored_type(kind: "DuckDBPyType", column: str) -> str:
             return f"MAP({parts[0][1]}, {parts[1][1]})"
         if name != "struct":
             return f"{parts[0][1]}[]"
-        if not all(field for field, _ in parts):
-            raise UnstorableColumnError(
-                f"The column {shortened(column, 80)!r} holds rows whose fields have no names.",
-                remedy="Name them: struct_pack(a := x, b := y).",
-            )
         return f"STRUCT({', '.join(f'{quoted(field)} {part}' for field, part in parts)})"
     if name in NOT_KEPT:
         raise UnstorableColumnError(
@@ -93,7 +88,7 @@ def check_names(columns: Sequence[Column]) -> None:
             f"There are {len(columns)} columns: a dataset has at most {MAX_COLUMNS}.",
             remedy="Keep fewer columns, or put several into one STRUCT, MAP or LIST.",
         )
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
     for column in columns:
         shown = shortened(repr(column.name), 80)
         if not column.name.strip() or "\0" in column.name:
@@ -103,11 +98,11 @@ def check_names(columns: Sequence[Column]) -> None:
                 f"The column {shown} has a name of {len(column.name)} characters: at most "
                 f"{MAX_COLUMN_NAME_LENGTH} are kept."
             )
-        other = seen.setdefault(column.name.lower(), column.name)
-        if other is not column.name:
+        if column.name.lower() in seen:
             raise UnstorableColumnError(
                 f"Two columns are called {shown}: names must differ by more than upper and lower case."
             )
+        seen.add(column.name.lower())
 
 
 def chosen(columns: Sequence[Column], names: Sequence[str] | None) -> list[Column]:
@@ -153,9 +148,22 @@ def casts(columns: Sequence[Column], connection: "duckdb.DuckDBPyConnection") ->
     kept = []
     selection = []
     for column in columns:
-        kind = connection.sqltype(column.type)
+        kind = _parsed(column, connection)
         stored = str(connection.sqltype(stored_type(kind, column.name)))
         kept.append(Column(column.name, stored))
         name = quoted(column.name)
         selection.append(name if stored == column.type else f"CAST({name} AS {stored}) AS {name}")
     return kept, ", ".join(selection)
+
+
+def _parsed(column: Column, connection: "duckdb.DuckDBPyConnection") -> "DuckDBPyType":
+    import duckdb  # noqa: PLC0415  (the engine is loaded by those who open a plane only)
+
+    try:
+        return connection.sqltype(column.type)
+    except duckdb.Error as error:  # DuckDB writes rows without fields' names in a way that it can't read
+        raise UnstorableColumnError(
+            f"The column {shortened(column.name, 80)!r} has the type {shortened(column.type, 80)}, which has no name "
+            "for a dataset.",
+            remedy="Name the fields of rows: struct_pack(a := x, b := y).",
+        ) from error

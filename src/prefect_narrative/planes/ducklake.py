@@ -439,19 +439,30 @@ class DuckLakePlane:
         kind: importing.FileFormat,
         folder: Path,
     ) -> Stage:
+        def execute(sql: str) -> list[tuple[Any, ...]]:
+            return execute_one(connection, sql, "SELECT")
+
+        shape = None
         try:
+            found = importing.reading(files, kind, execute)
+            shape = found.shape
             if kind != "json" and len(files) > 1:
-                shapes = [
-                    [column.name for column in described(connection, f"FROM {importing.reading_sql([file], kind)}")]
-                    for file in files
-                ]
-                importing.check_same_columns(list(zip(files, shapes, strict=True)))
-            sql = f"FROM {importing.reading_sql(files, kind)}"
-            return write_stage(connection, sql, described(connection, sql), folder)
+                rows = [importing.reading([file], kind, execute).rows for file in files]
+                names = [[column.name for column in described(connection, one)] for one in rows]
+                importing.check_same_columns(list(zip(files, names, strict=True)))
+            return write_stage(connection, found.rows, described(connection, found.rows), folder)
         except duckdb.Error as error:
             if isinstance(error, duckdb.InterruptException | duckdb.OutOfMemoryException) or "space left" in str(error):
                 raise
-            raise importing.unreadable(error, files, kind) from error
+            reason: duckdb.Error = error
+            if shape is not None:
+                try:
+                    execute(shape)  # it knows the line, where the detection of types has only given up
+                except duckdb.InterruptException:
+                    raise
+                except duckdb.Error as broken:
+                    reason = broken
+            raise importing.unreadable(reason, files, kind) from error
 
     def _count_read(self, query: CheckedQuery, at: int) -> None:
         if query.sources:

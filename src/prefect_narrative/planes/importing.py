@@ -1,13 +1,16 @@
 """Which files an import may read, and how they are read."""
 
+# ruff: noqa: S608  (paths are literals)
+
+import csv
 import glob
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prefect_narrative.planes.errors import ImportRefusedError, UnreadableFileError, shortened
 from prefect_narrative.planes.failures import said
@@ -26,6 +29,7 @@ ENDINGS: dict[str, FileFormat] = {
 }
 LINE_ENDINGS = frozenset({".jsonl", ".ndjson"})
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+DELIMITERS = (",", "\t", ";", "|")
 MAX_FILES = 1000
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
@@ -102,25 +106,50 @@ def format_of(files: Sequence[ImportFile], given: Literal["auto", "parquet", "cs
     )
 
 
-def reading_sql(files: Sequence[ImportFile], file_format: FileFormat) -> str:
-    """Return the table function that reads files, as SQL.
+@dataclass(frozen=True)
+class Reading:
+    """How files are read: as SQL that yields their rows, and as SQL that finds the line that breaks a CSV's shape."""
 
-    Columns of several files are matched by name. CSV: the header, the delimiter and the types are found by looking at
-    the whole file, and no line is left out. JSON: a key that an object does not have is NULL.
+    rows: str
+    shape: str | None = None
+
+
+def reading(
+    files: Sequence[ImportFile], file_format: FileFormat, execute: Callable[[str], Sequence[Sequence[Any]]]
+) -> Reading:
+    """Return how files are read. Columns of several files are matched by name.
+
+    CSV: the delimiter is the comma, tab, semicolon or bar that the first line has most of; quotes are double; whether
+    there is a header, and the types, are told by the whole file; no line is left out. JSON: a key that an object does
+    not have is NULL.
+
+    Args:
+        files: The files.
+        file_format: Their format.
+        execute: Runs a statement on a connection that may read them.
     """
     names = "[" + ", ".join(literal(str(file.path)) for file in files) + "]"
-    compression = _compression(files)
     if file_format == "parquet":
-        return f"read_parquet({names}, union_by_name = true, hive_partitioning = false)"
-    if file_format == "csv":
-        return (
-            f"read_csv({names}, union_by_name = true, hive_partitioning = false, sample_size = -1, skip = 0, "
-            f"compression = '{compression}')"
+        return Reading(f"FROM read_parquet({names}, union_by_name = true, hive_partitioning = false)")
+    compression = f"compression = '{_compression(files)}', hive_partitioning = false"
+    if file_format == "json":
+        lines = all(_ending(file.path) in LINE_ENDINGS for file in files)
+        return Reading(
+            f"FROM read_json({names}, union_by_name = true, sample_size = -1, {compression}, "
+            f"format = '{'newline_delimited' if lines else 'auto'}')"
         )
-    lines = all(_ending(file.path) in LINE_ENDINGS for file in files)
-    return (
-        f"read_json({names}, union_by_name = true, hive_partitioning = false, sample_size = -1, "
-        f"format = '{'newline_delimited' if lines else 'auto'}', compression = '{compression}')"
+    first = execute(
+        f"SELECT line FROM read_csv({literal(str(files[0].path))}, auto_detect = false, header = false, "
+        f"columns = {{'line': 'VARCHAR'}}, delim = '\x01', quote = '', escape = '', {compression}) LIMIT 1"
+    )
+    line = str(first[0][0] or "") if first else ""
+    delimiter = max(DELIMITERS, key=line.count)
+    dialect = f"delim = '{delimiter}', quote = '\"', escape = '\"', {compression}"
+    width = len(next(csv.reader([line], delimiter=delimiter), [""]))
+    columns = "{" + ", ".join(f"'c{number}': 'VARCHAR'" for number in range(max(width, 1))) + "}"
+    return Reading(
+        f"FROM read_csv({names}, union_by_name = true, sample_size = -1, skip = 0, {dialect})",
+        f"SELECT count(*) FROM read_csv({names}, auto_detect = false, header = true, columns = {columns}, {dialect})",
     )
 
 
@@ -226,7 +255,7 @@ def _ending(path: Path) -> str:
 
 
 def _compression(files: Sequence[ImportFile]) -> str:
-    found = {COMPRESSIONS.get(file.path.suffix.lower(), "none") for file in files}
+    found = {COMPRESSIONS.get(file.path.suffix.lower(), "uncompressed") for file in files}
     if len(found) > 1:
         raise UnreadableFileError(
             f"The files are compressed in different ways: {', '.join(sorted(found))}.",

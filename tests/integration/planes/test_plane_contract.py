@@ -164,7 +164,7 @@ def test_order_survives_the_limit_on_many_rows(plane: Plane) -> None:
     ("query", "error", "fragment"),
     [
         ("SELECT nothing FROM orders", QueryRefusedError, 'Referenced column "nothing" not found'),
-        ("SELECT abs('x', 2, 3)", QueryRefusedError, "No function matches"),
+        ("SELECT date_trunc(a) FROM orders", QueryRefusedError, "date_trunc|analysed"),
         ("SELECT a FROM orders UNION SELECT 1, 2", QueryRefusedError, "same number"),
         ("SELECT a::unknown_type FROM orders", QueryRefusedError, "unknown_type"),
         ("SELECT a COLLATE klingon FROM orders", QueryRefusedError, "klingon"),
@@ -204,7 +204,7 @@ def test_a_query_that_fails_on_its_data_says_so(plane: Plane, query: str) -> Non
 def test_too_little_memory_is_a_matter_of_resources(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, memory_limit="40MB", threads=1)
     with open_plane("default", settings.plane_directory("default"), settings) as plane:
-        query = plane.check("SELECT list(i) OVER () FROM range(20000000) t(i)")
+        query = plane.check("SELECT list(i ORDER BY hash(i)) FROM range(20000000) t(i)")
         with pytest.raises(MemoryError) as raised:
             plane.read(query, limit=1)
         assert raised.value.kind is FailureKind.RESOURCE  # type: ignore[attr-defined]
@@ -503,7 +503,7 @@ def test_the_lock_names_its_holder(settings: Settings) -> None:
     impatient = settings.model_copy(update={"publish_lock_timeout": __import__("datetime").timedelta(seconds=0.2)})
     with open_plane("default", settings.plane_directory("default"), impatient) as plane:
         lock = PublishLock(settings.plane_directory("default") / "publish.lock", impatient.publish_lock_timeout)
-        with lock.held("a-long-job"), pytest.raises(PublishLockTimeoutError, match="job a-long-job .process"):
+        with lock.held("a-long-job"), pytest.raises(PublishLockTimeoutError, match="job a-long-job"):
             plane.claim(uuid4(), 1)
         assert lock.holder() is None
         assert plane.claim(uuid4(), 1) is None
