@@ -103,6 +103,7 @@ def connect(settings: Settings) -> Connection:
     if record is None or not record.alive:
         # Without a server Prefect would start one of its own for each command.
         os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+        _refresh_prefect_settings()
         return Connection(None, "profile")
     os.environ["PREFECT_API_URL"] = record.api_url
     os.environ["PREFECT_HOME"] = str(prefect_home(settings.home))
