@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 from cyclopts import Parameter
@@ -32,6 +32,7 @@ from prefect_narrative.settings import Settings
 
 START_SECONDS = 180.0
 SHOWN_ROWS = 10
+TRIES = 10
 REFRESH = "refresh-materialized-view"
 
 
@@ -131,12 +132,20 @@ def play(settings: Settings, running: UpRecord, output: Output, say: Any) -> Tol
 
 
 def trigger(running: UpRecord, view: str) -> tuple[str, str]:
-    """Ask Prefect for a refresh by HTTP alone, and return the address called and the id of the flow run."""
+    """Ask Prefect for a refresh by HTTP alone, and return the address called and the id of the flow run.
+
+    A server on SQLite sometimes answers 503, "database is locked": a caller asks again, with the same key.
+    """
     with httpx.Client(timeout=30, trust_env=False) as http:
         found = http.get(f"{running.api_url}/deployments/name/{REFRESH}/narrative").raise_for_status()
         url = f"{running.api_url}/deployments/{found.json()['id']}/create_flow_run"
-        answer = http.post(url, json={"parameters": {"view": view}}).raise_for_status()
-    return url, str(answer.json()["id"])
+        asked = {"parameters": {"view": view}, "idempotency_key": str(uuid4())}
+        for _ in range(TRIES):
+            answer = http.post(url, json=asked)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(0.5)
+    return url, str(answer.raise_for_status().json()["id"])
 
 
 class PrivateUp:

@@ -1,0 +1,181 @@
+"""The way that users take: everything through the command line and Prefect's HTTP API of one running `up`."""
+
+import stat
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.conftest import AUTH_STRING, Platform
+
+
+@pytest.fixture(scope="module")
+def orders(platform: Platform) -> Platform:
+    """The platform, with a dataset and a view of it that has a schedule."""
+    loaded = platform.submit("create-dataset", "name=orders", "source=orders.csv")
+    assert loaded["result"]["rows"] == 3
+    (platform.folder / "totals.sql").write_text("SELECT customer, sum(amount) AS total FROM orders GROUP BY 1\n")
+    made = platform.submit("create-materialized-view", "name=totals", "query=@totals.sql", "refresh_schedule=* * * * *")
+    assert made["result"]["schedule"] == "* * * * *"
+    return platform
+
+
+def test_up_tells_where_everything_is(platform: Platform) -> None:
+    assert set(platform.told) == {"api_url", "ui_url", "home", "pid"}
+    home = Path(platform.told["home"])
+    assert platform.told["pid"] == platform.process.pid
+    assert platform.told["api_url"].startswith("http://127.0.0.1:")
+    assert httpx.get(platform.told["ui_url"], follow_redirects=True, trust_env=False).status_code == 200
+    assert stat.S_IMODE((home / "up.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+def test_the_users_own_prefect_is_not_touched(orders: Platform) -> None:
+    assert not (orders.folder / ".prefect").exists()
+    assert sorted(path.name for path in orders.folder.iterdir()) == ["data", "narrative", "tmp", "totals.sql", "up.err"]
+
+
+def test_a_job_is_seen_by_every_command(orders: Platform) -> None:
+    jobs = orders.json("jobs", "list", "--type", "create-dataset", "--dataset", "orders")["jobs"]
+    assert [job["state"] for job in jobs] == ["completed"]
+    shown = orders.json("jobs", "show", jobs[0]["job_id"])
+    assert shown["request_source"] == {"type": "cli", "name": None}
+    assert next(event["to_state"] for event in shown["events"]) == "pending"
+    assert [event["to_state"] for event in shown["events"]][-2:] == ["running", "completed"]
+    assert shown["queue_seconds"] > 0
+    assert orders.run("jobs", "wait", jobs[0]["job_id"][:12]).returncode == 0
+    assert {dataset["name"] for dataset in orders.json("datasets", "list")["datasets"]} >= {"orders", "totals"}
+    view = orders.json("datasets", "show", "totals")
+    assert (view["kind"], view["rows"]) == ("view", 2)
+    found = orders.json("query", "SELECT * FROM totals ORDER BY customer")
+    assert [column["name"] for column in found["columns"]] == ["customer", "total"]
+    assert found["rows"] == [["ann", 15.5], ["bob", 20.0]]
+    assert orders.run("query", "SELECT * FROM totals ORDER BY 1").stdout.splitlines()[1].split() == ["ann", "15.50"]
+
+
+def test_a_failed_job_says_why(orders: Platform) -> None:
+    failed = orders.submit("create-dataset", "name=orders", "source=orders.csv", code=1)
+    assert failed["state"] == "failed"
+    assert failed["failures"][0]["code"] == "dataset_exists"
+    outside = orders.submit("create-dataset", "name=secrets", "source=/etc/passwd", "format=csv", code=1)
+    assert outside["failures"][0]["code"] == "import_refused"
+
+
+def test_a_key_gives_the_same_job(orders: Platform) -> None:
+    inputs = ["name=keyed", "source=orders.csv", "--key", "load-1"]
+    first = orders.submit("create-dataset", *inputs)
+    assert orders.submit("create-dataset", *inputs)["job_id"] == first["job_id"]
+    refused = orders.json("submit", "create-dataset", "name=other", "source=orders.csv", "--key", "load-1", code=2)
+    assert refused["error"]["code"] == "idempotency_conflict"
+
+
+def test_waiting_can_time_out(orders: Platform) -> None:
+    inputs = ["view=totals", "mode=full", "--wait", "--timeout", "0"]
+    told = orders.json("submit", "refresh-materialized-view", *inputs, code=5)
+    assert told["error"]["code"] == "wait_timed_out"
+
+
+def test_an_outside_callers_run_is_the_job(orders: Platform) -> None:
+    answer = orders.trigger("refresh-materialized-view", {"parameters": {"view": "totals", "mode": "full"}})
+    assert answer.status_code == 201
+    flow_run_id = answer.json()["id"]
+    ended = orders.json("jobs", "wait", flow_run_id)
+    assert ended["job_id"] == flow_run_id
+    assert ended["result"]["action"] == "full"
+    shown = orders.json("jobs", "show", flow_run_id)
+    assert shown["job_id"] == flow_run_id
+    assert shown["request_source"]["type"] == "api"
+
+
+@pytest.mark.parametrize(
+    ("type", "parameters", "said"),
+    [
+        ("refresh-materialized-view", {"view": 3}, "view"),
+        ("refresh-materialized-view", {"view": "totals", "mode": "sometimes"}, "mode"),
+        ("refresh-materialized-view", {"view": "Robert'); DROP TABLE"}, "Robert"),
+        ("refresh-materialized-view", {"view": "totals", "vieww": 1}, "vieww"),
+        ("refresh-materialized-view", {}, "view"),
+        ("create-dataset", {"name": "x", "source": ""}, "source"),
+        ("create-dataset", {"name": "x", "source": "a.csv", "write_mode": "truncate"}, "truncate"),
+        ("create-dataset", {"name": "x", "source": ["a.csv"]}, "source"),
+        ("create-materialized-view", {"name": "x", "query": {"sql": "SELECT 1"}}, "query"),
+    ],
+)
+def test_prefects_api_refuses_inputs_that_break_a_rule(
+    type: str, parameters: dict[str, object], said: str, platform: Platform
+) -> None:
+    answer = platform.trigger(type, {"parameters": parameters})
+    assert answer.status_code == 409
+    assert said in answer.json()["detail"]
+
+
+def test_a_caller_can_choose_no_command(orders: Platform) -> None:
+    marker = orders.folder / "marker"
+    hostile = {"command": f"sh -c 'touch {marker}'", "env": {"LD_PRELOAD": "/x.so"}, "working_dir": "/"}
+    answer = orders.trigger("refresh-materialized-view", {"parameters": {"view": "totals"}, "job_variables": hostile})
+    if answer.status_code == 201:
+        orders.json("jobs", "wait", answer.json()["id"])
+    assert not marker.exists()
+
+
+def test_without_the_auth_string_nobody_gets_in(platform: Platform) -> None:
+    with platform.http(auth=None) as http:
+        assert http.get("/work_pools/narrative").status_code == 401
+        assert http.post("/flow_runs/filter", json={}).status_code == 401
+    with platform.http(auth=("tester", "wrong")) as http:
+        assert http.get("/work_pools/narrative").status_code == 401
+    refused = platform.run(
+        "deploy", PREFECT_API_URL=platform.told["api_url"], PREFECT_HOME=str(platform.folder / "tmp")
+    )
+    assert refused.returncode == 4
+    assert "PREFECT_API_AUTH_STRING" in refused.stderr
+    for process in psutil.Process(platform.process.pid).children(recursive=True):
+        assert AUTH_STRING not in " ".join(process.cmdline())
+
+
+def test_only_its_own_pages_may_call_it_from_a_browser(platform: Platform) -> None:
+    with platform.http() as http:
+        stranger = http.get("/health", headers={"Origin": "http://evil.example"})
+        own = http.get("/health", headers={"Origin": platform.told["ui_url"]})
+    assert "access-control-allow-origin" not in stranger.headers
+    assert own.headers["access-control-allow-origin"] == platform.told["ui_url"]
+
+
+def test_a_second_up_is_refused(platform: Platform) -> None:
+    refused = platform.run("up")
+    assert refused.returncode == 2
+    assert platform.told["ui_url"] in refused.stderr
+
+
+def test_deploying_again_changes_nothing(platform: Platform) -> None:
+    applied = platform.json("deploy")
+    assert {outcome for part in applied.values() for outcome in part.values()} == {"unchanged"}
+
+
+def test_a_killed_worker_is_replaced(orders: Platform) -> None:
+    (worker,) = (
+        process
+        for process in psutil.Process(orders.process.pid).children(recursive=True)
+        if "worker" in process.cmdline() and "guard.py" not in " ".join(process.cmdline())
+    )
+    worker.kill()
+    refreshed = orders.submit("refresh-materialized-view", "view=totals", "mode=full")
+    assert refreshed["state"] == "completed"
+    assert "worker ended unexpectedly (SIGKILL)" in (orders.folder / "up.err").read_text()
+
+
+def test_a_schedule_really_makes_runs(orders: Platform) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        found = orders.json("jobs", "list", "--source", "schedule", "--dataset", "totals", "--state", "completed")[
+            "jobs"
+        ]
+        if found:
+            break
+        time.sleep(2)
+    assert found
+    assert found[-1]["type"] == "refresh-materialized-view"
+    assert found[-1]["request_source"] == {"type": "schedule", "name": "totals"}
+    assert found[-1]["result"]["action"] in {"full", "no_data"}
