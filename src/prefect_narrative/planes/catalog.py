@@ -3,7 +3,6 @@
 # ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,9 @@ Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Runs one statement of ours with its parameters and returns all its rows."""
 
 _LIVE = "begin_snapshot <= $at AND (end_snapshot IS NULL OR end_snapshot > $at)"
-_COMPACTION = re.compile(r"compacted|merged|rewritten|rewrote|flushed", re.IGNORECASE)
+
+COMPACTIONS = frozenset({"flushed_inlined", "merge_adjacent", "rewrite_delete"})
+"""Kinds of changes that leave every row as it was. A kind that is not known counts as a change."""
 
 _SCALARS = {
     "boolean": "BOOLEAN",
@@ -176,7 +177,7 @@ class Catalog:
         )
         for (changes,) in rows:
             for kind, touched in (changes or {}).items():
-                if not _COMPACTION.search(kind) and str(table_id) in touched:
+                if kind not in COMPACTIONS and str(table_id) in touched:
                     return True
         return False
 

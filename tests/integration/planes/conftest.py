@@ -21,6 +21,14 @@ def plane(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Plane]
         yield opened
 
 
+@pytest.fixture(scope="module", params=sorted(OPENERS))
+def shared_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """One plane for many tests: each replaces what it reads, and counts on nothing else being there or not."""
+    settings = settings_for(tmp_path_factory.mktemp("shared") / "home")
+    with OPENERS[request.param]("default", settings.plane_directory("default"), settings) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="module")
 def sample_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A plane with the sample datasets. Tests must not change it."""

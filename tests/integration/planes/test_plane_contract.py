@@ -142,21 +142,21 @@ def test_a_dataset_that_was_not_there_yet_is_not_found(plane: Plane) -> None:
             attempt()
 
 
-def test_reading_says_whether_there_is_more(plane: Plane) -> None:
-    query = plane.check("SELECT i FROM range(5) t(i) ORDER BY i DESC")
-    assert plane.read(query, limit=5).rows == ((4,), (3,), (2,), (1,), (0,))
-    assert not plane.read(query, limit=5).truncated
-    assert plane.read(query, limit=2).rows == ((4,), (3,))
-    assert plane.read(query, limit=2).truncated
-    assert plane.read(query, limit=0).rows == ()
-    assert plane.read(query, limit=0).truncated
+def test_reading_says_whether_there_is_more(shared_plane: Plane) -> None:
+    query = shared_plane.check("SELECT i FROM range(5) t(i) ORDER BY i DESC")
+    assert shared_plane.read(query, limit=5).rows == ((4,), (3,), (2,), (1,), (0,))
+    assert not shared_plane.read(query, limit=5).truncated
+    assert shared_plane.read(query, limit=2).rows == ((4,), (3,))
+    assert shared_plane.read(query, limit=2).truncated
+    assert shared_plane.read(query, limit=0).rows == ()
+    assert shared_plane.read(query, limit=0).truncated
     with pytest.raises(ValueError, match="limit is -1"):
-        plane.read(query, limit=-1)
+        shared_plane.read(query, limit=-1)
 
 
-def test_order_survives_the_limit_on_many_rows(plane: Plane) -> None:
-    make_dataset(plane, "numbers", "SELECT (i * 7919) % 300000 AS n FROM range(300000) t(i)")
-    read = plane.read(plane.check("SELECT n FROM numbers ORDER BY n"), limit=1000)
+def test_order_survives_the_limit_on_many_rows(shared_plane: Plane) -> None:
+    make_dataset(shared_plane, "numbers", "SELECT (i * 7919) % 300000 AS n FROM range(300000) t(i)")
+    read = shared_plane.read(shared_plane.check("SELECT n FROM numbers ORDER BY n"), limit=1000)
     assert [row[0] for row in read.rows] == list(range(1000))
 
 
@@ -171,11 +171,11 @@ def test_order_survives_the_limit_on_many_rows(plane: Plane) -> None:
     ],
 )
 def test_a_query_that_means_nothing_is_refused(
-    plane: Plane, query: str, error: type[NarrativeError], fragment: str
+    shared_plane: Plane, query: str, error: type[NarrativeError], fragment: str
 ) -> None:
-    make_dataset(plane, "orders", "SELECT 'x' AS a")
+    make_dataset(shared_plane, "orders", "SELECT 'x' AS a")
     with pytest.raises(error, match=fragment) as raised:
-        plane.describe(plane.check(query))
+        shared_plane.describe(shared_plane.check(query))
     assert raised.value.kind is FailureKind.INPUT
 
 
@@ -188,12 +188,12 @@ def test_a_query_that_means_nothing_is_refused(
         "SELECT (SELECT i FROM range(3) t(i) WHERE i >= length(a) - 1) FROM orders",
     ],
 )
-def test_a_query_that_fails_on_its_data_says_so(plane: Plane, query: str) -> None:
-    make_dataset(plane, "orders", "SELECT 'x' AS a")
-    checked = plane.check(query)
+def test_a_query_that_fails_on_its_data_says_so(shared_plane: Plane, query: str) -> None:
+    make_dataset(shared_plane, "orders", "SELECT 'x' AS a")
+    checked = shared_plane.check(query)
     for attempt in (
-        lambda: plane.read(checked, limit=1),
-        lambda: plane.stage_query(uuid4(), 1, "bad", checked, at=plane.snapshot()),
+        lambda: shared_plane.read(checked, limit=1),
+        lambda: shared_plane.stage_query(uuid4(), 1, "bad", checked, at=shared_plane.snapshot()),
     ):
         with pytest.raises(QueryFailedError) as raised:
             attempt()
@@ -339,12 +339,12 @@ def test_every_mode_keeps_its_word(plane: Plane) -> None:
         ("FLOAT", "DOUBLE", 0.5),
     ],
 )
-def test_narrower_numbers_can_be_appended(plane: Plane, narrow: str, wide: str, value: float) -> None:
-    make_dataset(plane, "numbers", f"SELECT 1::{wide} AS n")
-    make_dataset(plane, "numbers", f"SELECT ({value})::{narrow} AS n", mode="append")
-    assert sorted(rows_of(plane, "SELECT n FROM numbers")) == sorted([(1,), (value,)])
-    assert rows_of(plane, f"SELECT n FROM numbers WHERE n = {value}") == [(value,)]
-    assert plane.dataset("numbers").columns == (Column("n", wide),)
+def test_narrower_numbers_can_be_appended(shared_plane: Plane, narrow: str, wide: str, value: float) -> None:
+    make_dataset(shared_plane, "numbers", f"SELECT 1::{wide} AS n")
+    make_dataset(shared_plane, "numbers", f"SELECT ({value})::{narrow} AS n", mode="append")
+    assert sorted(rows_of(shared_plane, "SELECT n FROM numbers")) == sorted([(1,), (value,)])
+    assert rows_of(shared_plane, f"SELECT n FROM numbers WHERE n = {value}") == [(value,)]
+    assert shared_plane.dataset("numbers").columns == (Column("n", wide),)
 
 
 def test_only_the_right_kind_and_the_expected_table_are_written(plane: Plane) -> None:
@@ -364,12 +364,12 @@ def test_only_the_right_kind_and_the_expected_table_are_written(plane: Plane) ->
     assert rows_of(plane, "SELECT a FROM orders") == [(3,)]
 
 
-def test_columns_can_be_chosen_and_ordered(plane: Plane) -> None:
+def test_columns_can_be_chosen_and_ordered(shared_plane: Plane) -> None:
     job = uuid4()
-    stage = staged(plane, job, "some", "SELECT 1 AS a, 2 AS b, 3 AS c", columns=["C", "a"])
+    stage = staged(shared_plane, job, "some", "SELECT 1 AS a, 2 AS b, 3 AS c", columns=["C", "a"])
     assert stage.columns == (Column("c", "INTEGER"), Column("a", "INTEGER"))
     with pytest.raises(ColumnMismatchError, match="no column 'd'"):
-        staged(plane, job, "some", "SELECT 1 AS a", columns=["d"])
+        staged(shared_plane, job, "some", "SELECT 1 AS a", columns=["d"])
 
 
 @pytest.mark.parametrize(
@@ -382,12 +382,12 @@ def test_columns_can_be_chosen_and_ordered(plane: Plane) -> None:
         ("SELECT " + ", ".join(f"{i} AS c{i}" for i in range(1001)), "1001 columns"),
     ],
 )
-def test_columns_need_good_names(plane: Plane, query: str, fragment: str) -> None:
+def test_columns_need_good_names(shared_plane: Plane, query: str, fragment: str) -> None:
     with pytest.raises(UnstorableColumnError, match=fragment):
-        staged(plane, uuid4(), "bad", query)
+        staged(shared_plane, uuid4(), "bad", query)
 
 
-def test_a_thousand_columns_and_odd_names_are_kept(plane: Plane) -> None:
+def test_a_thousand_columns_and_odd_names_are_kept(shared_plane: Plane) -> None:
     names = [
         "select",
         "two words",
@@ -404,10 +404,10 @@ def test_a_thousand_columns_and_odd_names_are_kept(plane: Plane) -> None:
     ]
     columns = [*names, *(f"c{number}" for number in range(1000 - len(names)))]
     selection = ", ".join(f'{number} AS "{name.replace(chr(34), chr(34) * 2)}"' for number, name in enumerate(columns))
-    make_dataset(plane, "wide", f"SELECT {selection}")
-    assert [column.name for column in plane.dataset("wide").columns] == columns
-    assert rows_of(plane, "SELECT * FROM wide") == [tuple(range(1000))]
-    assert rows_of(plane, 'SELECT snapshot_id, rowid, filename, "quo""te" FROM wide') == [(7, 8, 9, 2)]
+    make_dataset(shared_plane, "wide", f"SELECT {selection}")
+    assert [column.name for column in shared_plane.dataset("wide").columns] == columns
+    assert rows_of(shared_plane, "SELECT * FROM wide") == [tuple(range(1000))]
+    assert rows_of(shared_plane, 'SELECT snapshot_id, rowid, filename, "quo""te" FROM wide') == [(7, 8, 9, 2)]
 
 
 def test_an_attempt_publishes_only_what_it_has_staged_itself(plane: Plane) -> None:
@@ -485,18 +485,18 @@ def test_a_lower_token_is_fenced_off(plane: Plane) -> None:
     assert plane.claim(job, 1) == Published(made.snapshot_id, made.result, found=True)
 
 
-def test_a_job_can_be_fenced_before_it_is_seen(plane: Plane) -> None:
+def test_a_job_can_be_fenced_before_it_is_seen(shared_plane: Plane) -> None:
     job = uuid4()
-    plane.fence(job, 5)
+    shared_plane.fence(job, 5)
     with pytest.raises(FencedError):
-        plane.claim(job, 4)
-    assert plane.claim(job, 5) is None
+        shared_plane.claim(job, 4)
+    assert shared_plane.claim(job, 5) is None
 
 
-def test_publishing_without_a_claim_makes_one(plane: Plane) -> None:
+def test_publishing_without_a_claim_makes_one(shared_plane: Plane) -> None:
     job = uuid4()
-    assert plane.publish(job, 1, [], {"nothing": True}).result["nothing"] is True
-    assert plane.claim(job, 2) == plane.published(job)
+    assert shared_plane.publish(job, 1, [], {"nothing": True}).result["nothing"] is True
+    assert shared_plane.claim(job, 2) == shared_plane.published(job)
 
 
 def test_the_lock_names_its_holder(settings: Settings) -> None:
@@ -558,19 +558,19 @@ KEPT: list[tuple[str, str]] = [
 ]
 
 
-def test_values_come_back_as_they_went_in(plane: Plane) -> None:
+def test_values_come_back_as_they_went_in(shared_plane: Plane) -> None:
     columns = ", ".join(f"{expression} AS c{number}" for number, (expression, _) in enumerate(KEPT))
     nulls = ", ".join(f"CAST(NULL AS {kind}) AS c{number}" for number, (_, kind) in enumerate(KEPT))
-    make_dataset(plane, "kept", f"SELECT 1 AS n, {columns}")
-    make_dataset(plane, "kept", f"SELECT 2 AS n, {nulls}", mode="append")
-    assert [column.type for column in plane.dataset("kept").columns[1:]] == [kind for _, kind in KEPT]
-    assert list(plane.describe(plane.check("FROM kept"))) == list(plane.dataset("kept").columns)
+    make_dataset(shared_plane, "kept", f"SELECT 1 AS n, {columns}")
+    make_dataset(shared_plane, "kept", f"SELECT 2 AS n, {nulls}", mode="append")
+    assert [column.type for column in shared_plane.dataset("kept").columns[1:]] == [kind for _, kind in KEPT]
+    assert list(shared_plane.describe(shared_plane.check("FROM kept"))) == list(shared_plane.dataset("kept").columns)
     same = ", ".join(
         f"c{number} IS NOT DISTINCT FROM CAST({expression} AS {kind})" for number, (expression, kind) in enumerate(KEPT)
     )
-    [equal] = rows_of(plane, f"SELECT {same} FROM kept WHERE n = 1")
+    [equal] = rows_of(shared_plane, f"SELECT {same} FROM kept WHERE n = 1")
     assert [KEPT[number] for number, same in enumerate(equal) if not same] == []
-    [row] = rows_of(plane, "SELECT * EXCLUDE (n) FROM kept WHERE n = 2")
+    [row] = rows_of(shared_plane, "SELECT * EXCLUDE (n) FROM kept WHERE n = 2")
     assert set(row) == {None}
 
 
@@ -590,17 +590,17 @@ def test_values_come_back_as_they_went_in(plane: Plane) -> None:
         "1::VARIANT",
     ],
 )
-def test_types_that_files_would_change_are_refused(plane: Plane, expression: str) -> None:
+def test_types_that_files_would_change_are_refused(shared_plane: Plane, expression: str) -> None:
     with pytest.raises(UnstorableColumnError, match="The column 'x'") as raised:
-        staged(plane, uuid4(), "bad", f"SELECT {expression} AS x")
+        staged(shared_plane, uuid4(), "bad", f"SELECT {expression} AS x")
     assert raised.value.remedy
 
 
-def test_sums_of_whole_numbers_are_exact(plane: Plane) -> None:
-    make_dataset(plane, "sums", "SELECT sum(9223372036854775807) AS total FROM range(3)")
-    assert rows_of(plane, "SELECT total FROM sums") == [(Decimal(3 * 9223372036854775807),)]
+def test_sums_of_whole_numbers_are_exact(shared_plane: Plane) -> None:
+    make_dataset(shared_plane, "sums", "SELECT sum(9223372036854775807) AS total FROM range(3)")
+    assert rows_of(shared_plane, "SELECT total FROM sums") == [(Decimal(3 * 9223372036854775807),)]
     with pytest.raises(QueryFailedError):
-        staged(plane, uuid4(), "bad", "SELECT 170141183460469231731687303715884105727::HUGEINT AS x")
+        staged(shared_plane, uuid4(), "bad", "SELECT 170141183460469231731687303715884105727::HUGEINT AS x")
 
 
 # Imports

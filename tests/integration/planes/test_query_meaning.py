@@ -135,7 +135,7 @@ QUERIES = [
     "SELECT (SELECT max(order_id) FROM orders o WHERE o.customer_id = c.customer_id) AS newest FROM customers c",
     "SELECT exists(FROM orders WHERE amount < 0), NOT EXISTS (FROM orders)",
     "SELECT date_trunc('week', ordered_on) AS week, customer_id, sum(amount) AS total, "
-    "sum(sum(amount)) OVER (PARTITION BY customer_id ORDER BY date_trunc('week', ordered_on)) AS running FROM orders GROUP BY ALL",
+    "sum(sum(amount)) OVER (PARTITION BY customer_id ORDER BY date_trunc('week', ordered_on)) AS running FROM orders GROUP BY week, customer_id",
     "SELECT array_value(1, 2, 3), [1, 2]::INTEGER[2], array_length([[1], [2]]), list_value(), [], [NULL]",
 ]
 
