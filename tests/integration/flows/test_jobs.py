@@ -1,0 +1,366 @@
+"""The job types as flows against a real server: what they do, what they record, how they fail."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from live_platform import Platform
+from prefect import Flow, State
+from prefect_narrative.flows.create_dataset import create_dataset
+from prefect_narrative.flows.create_materialized_view import create_materialized_view
+from prefect_narrative.flows.refresh_materialized_view import refresh_materialized_view
+from pydantic import BaseModel
+
+from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.jobs import job as job_module
+from prefect_narrative.jobs.context import current_job
+from prefect_narrative.jobs.job import InvalidJobTypeError, job, step
+from prefect_narrative.jobs.outbox import Outbox
+from prefect_narrative.jobs.record import Job, Progress
+from prefect_narrative.jobs.sql import SqlJobStore
+from prefect_narrative.jobs.states import JobState
+from prefect_narrative.jobs.store import JobTableUnavailableError
+from prefect_narrative.settings import Settings
+
+
+def run(platform: Platform, flow: Flow[..., object], **inputs: object) -> Job:
+    state: State[object] = flow(**inputs, return_state=True)
+    assert state.state_details.flow_run_id is not None
+    record = platform.store().get(UUID(str(state.state_details.flow_run_id)))
+    assert record is not None
+    return record
+
+
+def rows(platform: Platform, query: str) -> list[tuple[object, ...]]:
+    with platform.plane() as plane:
+        return list(plane.read(plane.check(query), limit=1000).rows)
+
+
+def test_from_a_file_to_a_view_that_follows_it(platform: Platform, trips: str) -> None:
+    made = run(platform, create_dataset, name="trips", source=trips, description="where we went", tags=["b", "a", "a"])
+    assert made.state is JobState.COMPLETED
+    assert made.result is not None
+    assert made.result["rows"] == 3
+    assert [column["name"] for column in made.result["columns"]] == ["day", "city", "amount"]
+    assert (made.dataset, made.data_plane, made.attempt) == ("trips", "default", 1)
+    assert made.usage.written_rows == 3
+    assert made.usage.cpu_seconds
+    assert made.executor is not None
+    assert [event.to_state for event in platform.store().events(made.job_id)] == [JobState.RUNNING, JobState.COMPLETED]
+
+    query = "SELECT city, sum(amount) AS total FROM trips GROUP BY city"
+    view = run(platform, create_materialized_view, name="by_city", query=query)
+    assert view.result == {
+        "dataset": "by_city",
+        "snapshot_id": view.result["snapshot_id"] if view.result else None,
+        "rows": 2,
+        "bytes": view.result["bytes"] if view.result else None,
+        "schedule": None,
+    }
+    assert view.sources == ("trips",)
+    assert rows(platform, "SELECT * FROM by_city ORDER BY city") == [("Oslo", 13.5), ("Rome", 7.0)]
+
+    with platform.plane() as plane:
+        before = plane.snapshot()
+    unchanged = run(platform, refresh_materialized_view, view="by_city")
+    assert unchanged.result is not None
+    assert (unchanged.result["action"], unchanged.result["rows"]) == ("no_data", 2)
+    with platform.plane() as plane:
+        assert plane.snapshot() == before, "a refresh without news writes nothing"
+        properties = plane.dataset("trips").properties
+    assert properties["description"] == "where we went"
+    assert properties["tags"] == ["a", "b"]
+
+    run(platform, create_dataset, name="trips", source=trips, write_mode="append")
+    refreshed = run(platform, refresh_materialized_view, view="by_city")
+    assert refreshed.result is not None
+    assert refreshed.result["action"] == "full"
+    assert "trips" in refreshed.result["reason"]
+    assert rows(platform, "SELECT total FROM by_city ORDER BY city") == [(27.0,), (14.0,)]
+    forced = run(platform, refresh_materialized_view, view="by_city", mode="full")
+    assert forced.result is not None
+    assert forced.result["action"] == "full"
+
+
+def test_view_keeps_its_columns_when_a_source_gains_one(platform: Platform) -> None:
+    (platform.imports / "narrow.csv").write_text("a\n1\n")
+    (platform.imports / "wide.csv").write_text("a,b\n1,2\n")
+    run(platform, create_dataset, name="growing", source="narrow.csv")
+    run(platform, create_materialized_view, name="all_of_it", query="SELECT * FROM growing")
+    run(platform, create_dataset, name="growing", source="wide.csv", write_mode="overwrite")
+    assert run(platform, refresh_materialized_view, view="all_of_it").state is JobState.COMPLETED
+    with platform.plane() as plane:
+        assert [column.name for column in plane.dataset("all_of_it").columns] == ["a"]
+
+
+def test_view_of_the_time_is_never_up_to_date(platform: Platform) -> None:
+    run(platform, create_materialized_view, name="today", query="SELECT current_date AS day")
+    refreshed = run(platform, refresh_materialized_view, view="today")
+    assert refreshed.result is not None
+    assert refreshed.result["action"] == "full"
+    assert "time" in refreshed.result["reason"]
+
+
+@pytest.mark.parametrize(
+    ("flow", "inputs", "code", "words"),
+    [
+        (create_dataset, {"name": "x", "source": "none.csv"}, "import_refused", "none.csv"),
+        (create_dataset, {"name": "x", "source": "/etc/passwd"}, "import_refused", "/etc/passwd"),
+        (create_dataset, {"name": "x", "source": "../../etc/passwd"}, "import_refused", "passwd"),
+        (create_dataset, {"name": "taken", "source": "taken.csv"}, "dataset_exists", "taken"),
+        (
+            create_dataset,
+            {"name": "absent", "source": "taken.csv", "write_mode": "append"},
+            "dataset_not_found",
+            "absent",
+        ),
+        (
+            create_dataset,
+            {"name": "taken_view", "source": "taken.csv", "write_mode": "overwrite"},
+            "wrong_kind",
+            "view",
+        ),
+        (create_dataset, {"name": "x", "source": "taken.csv", "data_plane": "moon"}, "plane_not_found", "moon"),
+        (create_materialized_view, {"name": "taken", "query": "SELECT 1 AS a"}, "dataset_exists", "taken"),
+        (create_materialized_view, {"name": "v", "query": "SELECT * FROM takn"}, "dataset_not_found", "taken"),
+        (create_materialized_view, {"name": "v", "query": "SELECT random() AS r"}, "random_view", "random"),
+        (create_materialized_view, {"name": "v", "query": "SELECT 1 AS a, 2 AS A"}, "duplicate_columns", "A"),
+        (create_materialized_view, {"name": "v", "query": "DROP TABLE taken"}, "query_refused", ""),
+        (
+            create_materialized_view,
+            {"name": "v", "query": "SELECT 1 AS a", "refresh_schedule": "@reboot"},
+            "invalid_schedule",
+            "@reboot",
+        ),
+        (
+            create_materialized_view,
+            {"name": "v", "query": "SELECT 1 AS a", "refresh_schedule": "61 * * * *"},
+            "invalid_schedule",
+            "61",
+        ),
+        (
+            create_materialized_view,
+            {"name": "v", "query": "SELECT 1 AS a", "timezone": "Mars/Olympus"},
+            "invalid_time_zone",
+            "Mars/Olympus",
+        ),
+        (refresh_materialized_view, {"view": "taken"}, "not_a_view", "taken"),
+        (refresh_materialized_view, {"view": "nowhere"}, "dataset_not_found", "nowhere"),
+    ],
+)
+def test_refusals_say_what_and_how_to_mend_it(
+    platform: Platform, taken: None, flow: Flow[..., object], inputs: dict[str, str], code: str, words: str
+) -> None:
+    with platform.plane() as plane:
+        before = [(one.name, one.rows, one.table_id) for one in plane.datasets()]
+    refused = run(platform, flow, **inputs)
+    assert refused.state is JobState.FAILED
+    (failure,) = refused.failures
+    assert failure.code == code
+    assert failure.kind is FailureKind.INPUT
+    assert words in failure.message
+    assert len(failure.remedy) > 10
+    assert not failure.retryable
+    assert refused.ended_at is not None
+    assert refused.result is None
+    with platform.plane() as plane:
+        assert [(one.name, one.rows, one.table_id) for one in plane.datasets()] == before
+
+
+@pytest.fixture
+def taken(platform: Platform) -> None:
+    (platform.imports / "taken.csv").write_text("a\n1\n")
+    with platform.plane() as plane:
+        there = plane.exists("taken"), plane.exists("taken_view")
+    if not there[0]:
+        run(platform, create_dataset, name="taken", source="taken.csv")
+    if not there[1]:
+        run(platform, create_materialized_view, name="taken_view", query="SELECT a FROM taken")
+
+
+def test_time_limit_interrupts_the_running_query(platform: Platform) -> None:
+    began = time.monotonic()
+    late = run(
+        platform,
+        create_materialized_view,
+        name="endless",
+        query="SELECT count(*) AS n FROM range(200000) a, range(200000) b, range(200) c",
+        timeout_seconds=2,
+    )
+    assert time.monotonic() - began < 60
+    assert [failure.code for failure in late.failures] == ["timed_out"]
+    assert late.failures[0].kind is FailureKind.RESOURCE
+    with platform.plane() as plane:
+        assert not plane.exists("endless")
+
+
+class Counted(BaseModel):
+    n: int
+
+
+class BusyError(NarrativeError):
+    """Somebody else was first."""
+
+    kind = FailureKind.CONFLICT
+    code = "busy"
+    remedy = "Wait."
+
+
+def test_conflict_is_tried_again_and_each_failure_stays(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_module, "BACKOFF", (timedelta(0),))
+
+    @job(type="busy-twice")
+    def busy_twice(until: int) -> Counted:
+        if current_job().attempt.number < until:
+            raise BusyError(f"attempt {current_job().attempt.number}")
+        return Counted(n=current_job().attempt.number)
+
+    done = run(platform, busy_twice, until=3)
+    assert (done.state, done.attempt, done.result) == (JobState.COMPLETED, 3, {"n": 3})
+    assert [(failure.attempt, failure.code, failure.retryable) for failure in done.failures] == [
+        (1, "busy", True),
+        (2, "busy", True),
+    ]
+    given_up = run(platform, busy_twice, until=9)
+    assert (given_up.state, given_up.attempt) == (JobState.FAILED, 3)
+    assert len(given_up.failures) == 3
+    once = run(platform, busy_twice, until=9, max_retries=0)
+    assert (once.state, once.attempt) == (JobState.FAILED, 1)
+
+
+def test_what_can_not_end_otherwise_is_not_tried_again(platform: Platform) -> None:
+    calls: list[int] = []
+
+    @job(type="broken")
+    def broken() -> Counted:
+        calls.append(1)
+        raise ValueError("no")
+
+    failed = run(platform, broken)
+    assert len(calls) == 1
+    assert [(one.kind, one.code) for one in failed.failures] == [(FailureKind.INTERNAL, "internal_error")]
+
+
+def test_bad_inputs_of_a_direct_call_are_the_callers(platform: Platform) -> None:
+    failed = run(platform, create_dataset, name="Not A Name", source="x")
+    assert failed.state is JobState.FAILED
+    assert failed.started_at is None
+    assert [(one.kind, one.code) for one in failed.failures] == [(FailureKind.INPUT, "invalid_parameters")]
+    assert "name" in failed.failures[0].message
+
+
+def test_progress_is_in_the_row_and_in_prefect(platform: Platform) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+    seen: list[Progress | None] = []
+
+    @job(type="slow-one")
+    def slow_one() -> Counted:
+        context = current_job()
+        context.progress("first half", until=0.5)
+        time.sleep(2.2)
+        context.progress("second half", start=0.5)
+        time.sleep(1.5)
+        row = platform.store().get(context.job_id)
+        seen.append(row.progress if row else None)
+        return Counted(n=1)
+
+    done = run(platform, slow_one)
+    assert seen[0] is not None
+    assert (seen[0].message, seen[0].fraction) == ("second half", 0.5)
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[done.job_id]))
+        )
+    assert [(one.type, one.description) for one in artifacts] == [("progress", "second half")]
+
+
+def test_job_goes_on_without_its_table_and_the_outbox_makes_up(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @job(type="unseen")
+    def unseen() -> Counted:
+        return Counted(n=7)
+
+    def down(*_: object, **__: object) -> None:
+        raise JobTableUnavailableError("down")
+
+    with monkeypatch.context() as patch:
+        for method in ("apply", "begin_attempt", "stage_result", "add_usage", "beat", "set_progress", "add_failure"):
+            patch.setattr(SqlJobStore, method, down)
+        state: State[Counted] = unseen(return_state=True)
+    assert state.is_completed()
+    job_id = UUID(str(state.state_details.flow_run_id))
+    assert platform.store().get(job_id) is None
+
+    from prefect.client.orchestration import get_client
+
+    from prefect_narrative.jobs.prefect_runs import PrefectRuns
+    from prefect_narrative.jobs.reconciler import look
+
+    with get_client(sync_client=True) as client:
+        look(platform.store(), PrefectRuns(client), job_id)
+        assert Outbox(Settings().outbox).drain(platform.store()) >= 1
+        made_up = platform.store().get(job_id)
+    assert made_up is not None
+    assert (made_up.state, made_up.result, made_up.failures) == (JobState.COMPLETED, {"n": 7}, ())
+    assert not list(Path(Settings().outbox).glob("*.json*"))
+
+
+@pytest.mark.parametrize(
+    ("type_name", "function", "words"),
+    [
+        ("Bad Name", lambda: None, "no name"),
+        ("x", lambda: None, "pydantic"),
+    ],
+)
+def test_functions_that_can_not_be_jobs_are_refused(type_name: str, function: object, words: str) -> None:
+    with pytest.raises(InvalidJobTypeError, match=words):
+        job(type=type_name)(function)  # type: ignore[arg-type,type-var]
+
+
+def test_signature_rules() -> None:
+    def unnamed(*args: int) -> Counted:
+        return Counted(n=1)
+
+    async def later() -> Counted:
+        return Counted(n=1)
+
+    def ours(timeout_seconds: int) -> Counted:
+        return Counted(n=1)
+
+    def lacking() -> Counted:
+        return Counted(n=1)
+
+    for function in (unnamed, later, ours):
+        with pytest.raises(InvalidJobTypeError):
+            job(type="x")(function)  # type: ignore[arg-type]
+    with pytest.raises(InvalidJobTypeError, match="nothing"):
+        job(type="x", dataset="nothing")(lacking)
+
+
+def test_steps_are_tasks_that_operators_see(platform: Platform) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    @step(name="count")
+    def count() -> int:
+        return 3
+
+    @job(type="stepped")
+    def stepped() -> Counted:
+        return Counted(n=count())
+
+    done = run(platform, stepped)
+    until = time.monotonic() + 30
+    names: list[str] = []
+    with get_client(sync_client=True) as client:
+        while not names and time.monotonic() < until:  # task runs reach the server as events, a moment later
+            runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[done.job_id])))
+            names = [one.name for one in runs]
+            time.sleep(0.2)
+    assert len(names) == 1
+    assert names[0].startswith("count")
