@@ -25,7 +25,7 @@ _DISK = re.compile(r"no space left|disk full|max_temp_directory_size|disk quota"
 _LOCKED = re.compile(
     r"database is locked|unable to open database|disk I/O error|malformed|not a database", re.IGNORECASE
 )
-_CONFLICT = re.compile(r"conflict|UNIQUE constraint|PRIMARY KEY", re.IGNORECASE)
+_CONFLICT = re.compile(r"Failed to commit DuckLake transaction|Transaction conflict")
 
 _REFUSING = ("BinderException", "CatalogException", "ParserException", "SyntaxException", "PermissionException")
 _DEFECTS = ("InternalException", "FatalException")
@@ -51,10 +51,10 @@ def translated(error: "duckdb.Error") -> NarrativeError:
         result = DiskFullError(message)
     elif "No snapshot found" in text:
         result = SnapshotNotFoundError(message)
+    elif _CONFLICT.search(text) or kind == "TransactionException":
+        result = WriteConflictError(message)
     elif _LOCKED.search(text) or kind in {"ConnectionException", "HTTPException"}:
         result = PlaneUnavailableError(f"The plane's catalog can't be used: {message}")
-    elif kind == "TransactionException" or ("commit" in text.lower() and _CONFLICT.search(text)):
-        result = WriteConflictError(message)
     elif kind == "IOException":
         result = PlaneUnavailableError(f"The plane's files can't be used: {message}")
     elif kind in _REFUSING:

@@ -14,10 +14,16 @@ from uuid import UUID, uuid4
 
 import pytest
 from plane_process import opened
-from plane_samples import make_dataset, rows_of
+from plane_samples import make_dataset, rows_of, settings_for
 
 from prefect_narrative.planes import Plane, Published, Write, publishing
-from prefect_narrative.planes.errors import FencedError, PublicationUnknownError, QueryInterruptedError
+from prefect_narrative.planes.connection import Place, open_writer
+from prefect_narrative.planes.errors import (
+    FencedError,
+    PublicationUnknownError,
+    QueryInterruptedError,
+    WriteConflictError,
+)
 
 LOOPS = int(os.environ.get("NARRATIVE_LOOPS", "8"))
 """How often a process is killed; long runs set more."""
@@ -191,6 +197,38 @@ def test_a_fenced_process_that_wakes_up_publishes_nothing(local: Plane, home: Pa
     else:
         assert ended(process) == "published\n"
         assert rows_of(local, "SELECT token FROM fenced") == [(1,)]
+
+
+def test_the_result_is_written_only_where_the_token_still_stands(local: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = uuid4()
+    local.fence(job, 5)
+    stage = local.stage_query(job, 1, "orders", local.check("SELECT 1 AS a"), at=local.snapshot())
+    monkeypatch.setattr(publishing.Publisher, "claim", lambda *_: None)
+    with pytest.raises(FencedError, match="another attempt has taken over"):
+        local.publish(job, 1, [Write("orders", "create", stage)], {})
+    assert not local.exists("orders")
+
+
+def test_a_fence_that_comes_before_the_commit_wins_even_without_the_lock(
+    local: Plane, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = publishing.commit
+    job = uuid4()
+    settings = settings_for(home)
+    other = open_writer(Place(settings.plane_directory("default")), settings, home / "other")
+
+    def commit(connection: Any) -> None:
+        other.execute("UPDATE lake._narrative.publications SET token = 9 WHERE job_id = ?", [job])
+        real(connection)
+
+    monkeypatch.setattr(publishing, "commit", commit)
+    with pytest.raises(WriteConflictError) as raised:
+        make_dataset(local, "orders", "SELECT 1 AS a", job_id=job)
+    other.close()
+    assert raised.value.retryable
+    assert not local.exists("orders")
+    with pytest.raises(FencedError, match="token 9"):
+        local.claim(job, 1)
 
 
 class Terminated(BaseException):
