@@ -243,8 +243,9 @@ def test_what_can_not_end_otherwise_is_not_tried_again(platform: Platform) -> No
     assert [(one.kind, one.code) for one in failed.failures] == [(FailureKind.INTERNAL, "internal_error")]
 
 
-def test_bad_inputs_of_a_direct_call_are_the_callers(platform: Platform) -> None:
-    failed = run(platform, create_dataset, name="Not A Name", source="x")
+@pytest.mark.parametrize("name", ["Not A Name", "x\n", "\uff58", "x\u200b", "x\0", "", "a..b"])
+def test_bad_inputs_of_a_direct_call_are_the_callers(platform: Platform, name: str) -> None:
+    failed = run(platform, create_dataset, name=name, source="x")
     assert failed.state is JobState.FAILED
     assert failed.started_at is None
     assert [(one.kind, one.code) for one in failed.failures] == [(FailureKind.INPUT, "invalid_parameters")]
