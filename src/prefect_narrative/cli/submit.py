@@ -1,6 +1,7 @@
 """`narrative submit`: ask for a job by its type and its inputs."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -13,6 +14,8 @@ from prefect_narrative.cli.options import Json, Timeout
 from prefect_narrative.cli.output import Output
 from prefect_narrative.settings import Settings
 
+WORD = re.compile("@[a-z]+")
+"""What the platform's own words look like, such as `@daily`; a file has a dot or a slash in its name."""
 MAX_FILE_BYTES = 500_000
 """Prefect takes parameters up to about this size."""
 
@@ -34,7 +37,8 @@ def submit(
     Args:
         type: The job's type, such as create-dataset.
         inputs: name=value. The value is read as JSON where it is JSON (true, 3, ["a"]), else it is text; '"3"' is the
-            text 3. name=@query.sql takes a file's text, name=@@x the text @x.
+            text 3. name=@query.sql takes a file's text; a mere word such as @daily is text, and so is
+            name=@@query.sql.
         key: Idempotency key: the same key with the same inputs gives the same job.
         again: With --key: a new job where that key's job has ended.
         wait: Wait until the job has ended, and say how.
@@ -92,7 +96,7 @@ def parse_value(text: str) -> Any:
     """
     if text.startswith("@@"):
         return text[1:]
-    if text.startswith("@"):
+    if text.startswith("@") and not WORD.fullmatch(text):
         return _file(Path(text[1:]))
     try:
         return json.loads(text, parse_constant=_no_json)

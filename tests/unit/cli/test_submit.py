@@ -25,6 +25,8 @@ from prefect_narrative.cli.submit import MAX_FILE_BYTES, parse_inputs, parse_val
         ("[a", "[a"),
         ("SELECT 'a=b' AS x", "SELECT 'a=b' AS x"),
         ("@@here", "@here"),
+        ("@daily", "@daily"),
+        ("@once", "@once"),
         ("0 6 * * *", "0 6 * * *"),
         ("[" * 100_000, "[" * 100_000),
     ],
