@@ -5,11 +5,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App
 
-from prefect_narrative.cli.exits import ExitCode, UsageError, exit_code_of
+from prefect_narrative.cli.exits import ExitCode, exit_code_of, told
 from prefect_narrative.cli.output import Output
-from prefect_narrative.errors import NarrativeError
 
 EXIT_CODES = """Exit codes:
 
@@ -69,12 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = make_app()(given, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
-    except NarrativeError as exc:
-        output.error(exc)
-        return exit_code_of(exc)
-    except CycloptsError as exc:
-        output.error(UsageError(str(exc)))
-        return ExitCode.REFUSED
     except KeyboardInterrupt:
         output.note("interrupted")
         return ExitCode.INTERRUPTED
@@ -83,11 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except Exception as exc:
+        error = told(exc)
         if os.environ.get("NARRATIVE_TRACEBACK"):
-            traceback.print_exc()
-        remedy = "This is a defect of ours: set NARRATIVE_TRACEBACK=1, run it again and report what it prints."
-        output.error(NarrativeError(f"{type(exc).__name__}: {exc}", remedy=remedy))
-        return ExitCode.FAILED
+            traceback.print_exception(exc)
+        output.error(error)
+        return exit_code_of(error)
     return ExitCode.OK if code is None else int(code)
 
 

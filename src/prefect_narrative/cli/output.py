@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prefect_narrative.errors import NarrativeError
@@ -54,7 +55,9 @@ def cell(value: object) -> str:  # noqa: PLR0911 - one a type
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.2f}" if math.isfinite(value) and abs(value) >= 0.01 else f"{value:g}"
+        return f"{round(value, 4):,}" if value == 0 or 0.001 <= abs(value) < 1e15 else f"{value:g}"
+    if isinstance(value, Decimal):
+        return f"{value:,}"
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if value.tzinfo else value.isoformat(" ", "seconds")
     if isinstance(value, (Mapping, list, tuple)):
@@ -142,7 +145,7 @@ class Output:
             return
         texts = [[cell(value) for value in row] for row in rows]
         right = [
-            bool(rows) and all(value is None or isinstance(value, (int, float)) for value in column)
+            bool(rows) and all(value is None or isinstance(value, (int, float, Decimal)) for value in column)
             for column in zip(*rows, strict=True)
         ] or [False] * len(columns)
         if sys.stdout.isatty():

@@ -139,6 +139,20 @@ def test_a_defect_is_told_without_its_trace(
     assert "Traceback" not in told
 
 
+def test_a_bad_setting_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NARRATIVE_THREADS", "zero")
+    assert main(["jobs", "list"]) == ExitCode.REFUSED
+    assert "error: NARRATIVE_THREADS: Input should be a valid integer" in capsys.readouterr().err
+
+
+def test_a_home_that_cannot_be_made_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NARRATIVE_HOME", "/proc/nowhere")
+    assert main(["up"]) == ExitCode.FAILED
+    assert "error: /proc/nowhere: No such file or directory" in capsys.readouterr().err
+
+
 def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == ExitCode.OK
     told = capsys.readouterr().out

@@ -43,7 +43,11 @@ def test_line_breaks_are_kept_where_they_are_wanted() -> None:
         (None, "-"),
         (True, "true"),
         (336776, "336,776"),
-        (0.5, "0.50"),
+        (0.5, "0.5"),
+        (1234.56789, "1,234.5679"),
+        (1e300, "1e+300"),
+        (Decimal("16800"), "16,800"),
+        (Decimal("1.10"), "1.10"),
         (0.00012, "0.00012"),
         (math.nan, "nan"),
         (datetime(2026, 3, 1, 12, tzinfo=UTC), "2026-03-01 12:00:00Z"),
@@ -79,7 +83,9 @@ def test_json_is_json_whatever_a_row_holds() -> None:
 
 def test_a_table_elsewhere_than_on_a_terminal_is_columns_of_text(capsys: pytest.CaptureFixture[str]) -> None:
     Output().table(("name", "rows"), [("flights", 336776), ("a\x1b[31m", 2), ("b", None)])
-    assert capsys.readouterr().out == "name          rows\nflights    336,776\na\\x1b[31m        2\nb                -\n"
+    assert (
+        capsys.readouterr().out == "name          rows\nflights    336,776\na\\x1b[31m        2\nb                -\n"
+    )
 
 
 def test_a_table_without_rows_has_its_heads(capsys: pytest.CaptureFixture[str]) -> None:
