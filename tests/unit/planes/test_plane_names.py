@@ -1,10 +1,11 @@
 """Names of datasets, and how they are written as SQL."""
 
 import re
+from collections.abc import Iterator
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_narrative.planes.errors import InvalidNameError
@@ -43,9 +44,16 @@ def test_names_of_the_rules_greatest_length_are_taken() -> None:
     assert dataset_name("s." + "x" * 126).schema == "s"
 
 
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    opened = duckdb.connect()
+    yield opened
+    opened.close()
+
+
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40))
-def test_texts_and_names_survive_being_written_as_sql(text: str) -> None:
-    with duckdb.connect() as connection:
-        cursor = connection.execute(f"SELECT {literal(text)} AS {quoted(text)}")
-        assert cursor.description[0][0] == text
-        assert cursor.fetchall() == [(text,)]
+@settings(deadline=None)
+def test_texts_and_names_survive_being_written_as_sql(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    cursor = connection.execute(f"SELECT {literal(text)} AS {quoted(text)}")
+    assert cursor.description[0][0] == text
+    assert cursor.fetchall() == [(text,)]
