@@ -1,0 +1,52 @@
+"""Every bench runs in its short form and prints the figures that it promises; what they are is for a quiet machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[3] / "bench"
+PROMISED = {
+    "overhead.py": {
+        "overhead_ratio",
+        "overhead_ratio_worker",
+        "overhead_ratio_empty",
+        "hook_p50_ms",
+        "hook_p99_ms",
+        "runs",
+    },
+}
+
+
+def scripts() -> set[str]:
+    return {path.name for path in BENCH.glob("*.py") if "harness.options(" in path.read_text()}
+
+
+def test_every_bench_promises_figures() -> None:
+    assert scripts() == set(PROMISED)
+
+
+def test_no_module_hides_one_of_the_standard_library() -> None:
+    assert not {path.stem for path in BENCH.glob("*.py")} & sys.stdlib_module_names
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", sorted(PROMISED))
+def test_the_short_form_prints_the_figures_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("NARRATIVE_", "PREFECT_"))}
+    done = subprocess.run(
+        [sys.executable, str(BENCH / name), "--quick", "--json"],
+        cwd=tmp_path,
+        env={**kept, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=540,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures.keys() >= PROMISED[name]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("narrative-bench-")]
