@@ -2,7 +2,6 @@
 
 import stat
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -116,15 +115,10 @@ def test_a_caller_can_choose_no_command(orders: Platform) -> None:
     marker = orders.folder / "marker"
     hostile = {"command": f"sh -c 'touch {marker}'", "env": {"NARRATIVE_HOME": "/nowhere"}, "working_dir": "/"}
     asked = {"parameters": {"view": "totals"}}
-    refused = orders.trigger("refresh-materialized-view", {**asked, "job_variables": hostile})
-    assert refused.status_code == 422
-    # What is set on a run that is there already is not checked by Prefect; the pool's template has no place for it.
-    soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
-    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": soon}}
-    run = orders.trigger("refresh-materialized-view", {**asked, "state": later}).json()
+    assert orders.trigger("refresh-materialized-view", {**asked, "job_variables": hostile}).status_code == 422
+    run = orders.trigger("refresh-materialized-view", asked).json()
     with orders.http() as http:
-        assert http.patch(f"/flow_runs/{run['id']}", json={"job_variables": hostile}).status_code == 204
-        assert http.get(f"/flow_runs/{run['id']}").json()["job_variables"] == hostile
+        assert http.patch(f"/flow_runs/{run['id']}", json={"job_variables": hostile}).status_code == 422
     assert orders.json("jobs", "wait", run["id"])["state"] == "completed"
     assert not marker.exists()
 
