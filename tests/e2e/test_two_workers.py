@@ -25,20 +25,10 @@ def test_two_workers_create_and_refresh_different_views_at_once(platform: Platfo
         platform.told["api_url"],
         platform.environment["PREFECT_SERVER_API_AUTH_STRING"],
     )
+    platform.submit("create-dataset", "name=sides", "source=orders.csv")
+    command = ["worker", "start", "--pool", "narrative", "--type", "process", "--name", "two"]
     second = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            "narrative",
-            "--type",
-            "process",
-            "--name",
-            "two",
-        ],
+        [sys.executable, "-m", "prefect", *command],
         env={**environment, "PREFECT_WORKER_QUERY_SECONDS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
