@@ -7,7 +7,6 @@ the ratio of two things that were measured in turns, in one run, does not.
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -92,18 +91,31 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
+_MEASURE = """\
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+print(used.ru_maxrss * 1024)
+sys.exit(1 if status else 0)
+"""
+
+
 def peak_memory_bytes(command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
     """Run a command and return the largest resident size that its process had, imports and all.
+
+    A small process stands between: Linux counts to a new process's peak what its parent had in memory.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)  # it is waited for: Popen must not do it again
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, list(command))
-    return used.ru_maxrss * 1024
+    measured = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _MEASURE, *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return int(measured.stdout)
 
 
 def report(given: Options, title: str, rows: Sequence[Sequence[str]], figures: Mapping[str, Any]) -> None:

@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 BENCH = Path(__file__).parents[3] / "bench"
@@ -33,6 +35,16 @@ def test_no_module_hides_one_of_the_standard_library() -> None:
     assert not {path.stem for path in BENCH.glob("*.py")} & sys.stdlib_module_names
 
 
+def processes_in(folder: Path) -> list[str]:
+    """The command lines of all processes that work in a folder, as their environment says."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(str(folder) in value for value in process.environ().values()):
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", sorted(PROMISED))
 def test_the_short_form_prints_the_figures_and_leaves_nothing(name: str, tmp_path: Path) -> None:
@@ -49,4 +61,5 @@ def test_the_short_form_prints_the_figures_and_leaves_nothing(name: str, tmp_pat
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures.keys() >= PROMISED[name]
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith("narrative-bench-")]
+    assert not list(tmp_path.glob("narrative-bench-*"))
+    assert not processes_in(tmp_path)
