@@ -22,6 +22,7 @@ from prefect_narrative.jobs.prefect_runs import ONE_SHOT_KEY, SOURCE_TAG, Prefec
 from prefect_narrative.jobs.projection import project
 from prefect_narrative.jobs.reconciler import look
 from prefect_narrative.jobs.record import Job, JobEvent, JobFilter, JobId, JobPage
+from prefect_narrative.jobs.retries import retry_due
 from prefect_narrative.jobs.sql import open_store
 from prefect_narrative.jobs.store import JobTableUnavailableError
 from prefect_narrative.settings import Settings
@@ -29,6 +30,8 @@ from prefect_narrative.settings import Settings
 logger = logging.getLogger(__name__)
 
 POLL_EVERY = timedelta(seconds=0.5)
+RETRY_GRACE = timedelta(seconds=10)
+"""How long a retry may be overdue before nobody is believed to be there to make it."""
 
 
 class PrefectUnavailableError(NarrativeError, ConnectionError):
@@ -157,6 +160,8 @@ class Client:
                     break
                 number += 1
         seen = observe(run, type=type)
+        named = seen.prefect.model_copy(update={"deployment": f"{type}/{deployment.name}"})
+        seen = seen.model_copy(update={"prefect": named})
         try:
             return self._store.apply(seen, cause=self._source)
         except JobTableUnavailableError as exc:
@@ -188,7 +193,7 @@ class Client:
         return self._store.events(JobId(job_id))
 
     def watch(self, job_id: UUID, *, timeout: timedelta | None = None) -> Iterator[Job]:
-        """Yield a job's record now and at each change, until it is at rest.
+        """Yield a job's record now and at each change, until it is at rest and is not tried again by itself.
 
         Raises:
             UnknownJobError: there is no such job.
@@ -201,7 +206,7 @@ class Client:
             if job != last:
                 yield job
                 last = job
-            if job.state.terminal:
+            if job.state.terminal and not _comes_back(job):
                 return
             if until is not None and time.monotonic() >= until:
                 raise WaitTimeoutError(f"Job {job_id} is still {job.state} after {timeout}.")
@@ -240,18 +245,39 @@ class Client:
 
     @contextmanager
     def _prefect(self) -> Iterator[SyncPrefectClient]:
-        try:
+        with reaching():
             if self._connected is None:
                 self._connected = self._closing.enter_context(get_client(sync_client=True))
             yield self._connected
-        except PrefectHTTPStatusError as exc:
-            if exc.response.status_code in {401, 403}:
-                raise PrefectRefusedError(f"Prefect refused with {exc.response.status_code}.") from exc
-            raise PrefectUnavailableError(
-                f"Prefect answered {exc.response.status_code}: {_reason(exc.response)}"
-            ) from exc
-        except (httpx.HTTPError, RuntimeError) as exc:
-            raise PrefectUnavailableError(f"Prefect's API can't be reached: {exc}") from exc
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Raise our errors where Prefect's API can't be reached or refuses.
+
+    Raises:
+        PrefectRefusedError: the credentials are wrong or missing.
+        PrefectUnavailableError: the server is down, or no server is configured.
+    """
+    try:
+        yield
+    except PrefectHTTPStatusError as exc:
+        if exc.response.status_code in {401, 403}:
+            raise PrefectRefusedError(f"Prefect refused with {exc.response.status_code}.") from exc
+        answer = f"Prefect answered {exc.response.status_code}: {_reason(exc.response)}"
+        raise PrefectUnavailableError(answer) from exc
+    except httpx.HTTPError as exc:
+        raise PrefectUnavailableError(f"Prefect's API can't be reached: {exc}") from exc
+    except ValueError as exc:
+        if isinstance(exc, NarrativeError) or "PREFECT_API_URL" not in str(exc):
+            raise
+        raise PrefectUnavailableError("No Prefect server is configured, and no `narrative up` runs.") from exc
+
+
+def _comes_back(job: Job) -> bool:
+    """Return whether a reconciler is about to try the job again, because its process died."""
+    due = retry_due(job)
+    return due is not None and datetime.now(UTC) < due + RETRY_GRACE
 
 
 def _reason(response: httpx.Response) -> str:

@@ -17,7 +17,9 @@ def start_long_job(running: Platform) -> str:
     (running.folder / "narrative" / "imports" / "pairs.csv").write_text(f"a,b\n{rows}\n")
     running.submit("create-dataset", "name=pairs", "source=pairs.csv")
     query = "SELECT count(*) AS n FROM pairs AS x JOIN pairs AS y USING (b) JOIN pairs AS z USING (b)"
-    job_id = str(running.json("submit", "create-materialized-view", "name=slow", f"query={query}")["job_id"])
+    job_id = str(
+        running.json("submit", "create-materialized-view", "name=slow", f"query={query}", "max_retries=0")["job_id"]
+    )
     until = time.monotonic() + 60
     while running.json("jobs", "show", job_id)["state"] != "running":
         assert time.monotonic() < until
@@ -33,7 +35,9 @@ def test_killed_then_ended(up: Callable[..., Platform], tmp_path: Path) -> None:
     shown = again.json("jobs", "wait", job_id, "--timeout", "30", code=1)
     assert (shown["state"], shown["failures"][0]["kind"]) == ("failed", "infrastructure")
     query = "SELECT count(*) AS n FROM pairs AS x JOIN pairs AS y USING (b) JOIN pairs AS z USING (b)"
-    second = str(again.json("submit", "create-materialized-view", "name=slow", f"query={query}")["job_id"])
+    second = str(
+        again.json("submit", "create-materialized-view", "name=slow", f"query={query}", "max_retries=0")["job_id"]
+    )
     until = time.monotonic() + 60
     while again.json("jobs", "show", second)["state"] != "running":
         assert time.monotonic() < until

@@ -108,7 +108,7 @@ def open_plane(name: str) -> "Plane":
     settings = Settings()
     if connect(settings).known or name != DEFAULT_PLANE:
         from prefect_narrative.blocks import load_plane  # noqa: PLC0415 - Prefect reads its settings on import
-        from prefect_narrative.cli.reaching import reaching  # noqa: PLC0415
+        from prefect_narrative.client import reaching  # noqa: PLC0415
 
         with reaching():
             return load_plane(name, settings)

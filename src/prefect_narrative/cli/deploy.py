@@ -20,7 +20,7 @@ def deploy(*, as_json: Json = False) -> int:
         as_json: Print what was created, updated and left unchanged as JSON.
     """
     connect(Settings())
-    from prefect_narrative.cli.reaching import reaching  # noqa: PLC0415 - Prefect reads its settings on import
+    from prefect_narrative.client import reaching  # noqa: PLC0415 - Prefect reads its settings on import
     from prefect_narrative.deployments import apply_deployments  # noqa: PLC0415
 
     output = Output(as_json=as_json)

@@ -219,8 +219,7 @@ def _event_row(event: JobEvent) -> tuple[object, ...]:
 def _client() -> "Iterator[Client]":
     settings = Settings()
     connect(settings)
-    from prefect_narrative.cli.reaching import reaching  # noqa: PLC0415 - Prefect reads its settings on import
-    from prefect_narrative.client import Client  # noqa: PLC0415
+    from prefect_narrative.client import Client, reaching  # noqa: PLC0415 - Prefect reads its settings on import
 
     with reaching(), Client(settings, source="cli") as client:
         yield client
@@ -228,8 +227,7 @@ def _client() -> "Iterator[Client]":
 
 def _newest(client: "Client", job_id: UUID) -> tuple[Job, bool]:
     """Return a job, and whether Prefect could be asked where it had to be."""
-    from prefect_narrative.cli.reaching import reaching  # noqa: PLC0415 - it needs Prefect
-    from prefect_narrative.client import PrefectUnavailableError  # noqa: PLC0415
+    from prefect_narrative.client import PrefectUnavailableError, reaching  # noqa: PLC0415 - it needs Prefect
     from prefect_narrative.jobs.sql import open_store  # noqa: PLC0415
 
     try:

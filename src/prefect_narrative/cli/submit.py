@@ -53,8 +53,7 @@ def submit(
     settings = Settings()
     connect(settings)
     from prefect_narrative.cli.following import ended, follow  # noqa: PLC0415 - Prefect reads its settings on import
-    from prefect_narrative.cli.reaching import reaching  # noqa: PLC0415
-    from prefect_narrative.client import Client  # noqa: PLC0415
+    from prefect_narrative.client import Client, reaching  # noqa: PLC0415
 
     output = Output(as_json=as_json)
     with reaching(), Client(settings, source="cli") as client:

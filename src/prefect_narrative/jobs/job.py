@@ -26,6 +26,7 @@ from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.hooks import HOOKS, here
 from prefect_narrative.jobs.record import Executor, Progress
+from prefect_narrative.jobs.retries import MAX_RETRIES, backoff
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,6 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
 
-MAX_RETRIES = 2
-"""How often a failure that may end otherwise next time is tried again, unless the run says another number."""
-BACKOFF = (timedelta(seconds=5), timedelta(seconds=20), timedelta(seconds=60))
-"""How long to wait before the first, the second and each further retry."""
 JOB_TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -187,10 +184,7 @@ def _body(function: Callable[..., Any], known: JobType) -> Callable[..., Any]:
         with _context(known, inputs.arguments) as context:
             return _attempt(context, known, limits, lambda: function(*inputs.args, **inputs.kwargs))
 
-    parameters = [
-        parameter.replace(annotation=hints[parameter.name])
-        for parameter in signature.parameters.values()
-    ]
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in signature.parameters.values()]
     body.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*parameters, *_LIMITS], return_annotation=known.result
     )
@@ -310,7 +304,7 @@ class _Retries:
         if used >= self._most:
             return
         self._used[self._job_id] = used + 1
-        delay = BACKOFF[min(used, len(BACKOFF) - 1)]
+        delay = backoff(used)
         # Prefect compares with the count of all runs so far, an operator's retries included: the bound is ours.
         self._set(FlowRunPolicy(retries=1_000_000, retry_delay=int(delay.total_seconds())))
 

@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry
 
 from prefect_narrative.jobs.record import Observation, PrefectState, RequestSource, WaitingFor
 from prefect_narrative.jobs.states import JobState, state_of
@@ -162,6 +163,17 @@ class PrefectRuns:
         except ObjectNotFound:
             return None
         return self._observed(run)
+
+    def retry(self, job_id: UUID, state_id: UUID) -> bool:
+        """Ask for another attempt at a run that a worker can take, if it is still in that state; say whether it was."""
+        try:
+            run = self._client.read_flow_run(job_id)
+        except ObjectNotFound:
+            return False
+        if run.state is None or run.state.id != state_id or run.deployment_id is None:
+            return False
+        self._client.set_flow_run_state(job_id, AwaitingRetry(message="Its process died: it is tried again."))
+        return True
 
     def deployments(self) -> dict[UUID, str]:
         """Return the ids and names (`flow/deployment`) of the deployments that make jobs."""

@@ -13,9 +13,10 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.prefect_runs import PrefectRuns
-from prefect_narrative.jobs.record import Job, JobId, Observation
+from prefect_narrative.jobs.record import Job, JobFilter, JobId, Observation
+from prefect_narrative.jobs.retries import FORGOTTEN_AFTER, retry_due
 from prefect_narrative.jobs.states import JobState
-from prefect_narrative.jobs.store import JobStore, JobTableUnavailableError
+from prefect_narrative.jobs.store import MAX_PAGE, JobStore, JobTableUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ class Reconciler:
 
     A sweep, every two seconds, looks at the runs of our deployments that are due and not at rest, at those that ended
     since the last sweep, and at each of our own rows that is not at rest; every 30 seconds also at runs that somebody
-    asked for at a later time. Then it delivers what waits in the outbox.
+    asked for at a later time. A job whose process died is asked for again, as often as its `max_retries` says. What
+    waits in the outbox is delivered.
 
     It does not look at processes, and it does not listen to Prefect's events: a move that no hook reports is seen by
     the next sweep.
@@ -131,8 +133,17 @@ class Reconciler:
         for row in self._store.active():
             if row.job_id not in seen:
                 moved += self._look(runs, row)
+        for row in self._died_lately(now):
+            if runs.retry(row.job_id, row.prefect.state_id):
+                moved += self._look(runs, row)
         self._swept_at = now
         return moved
+
+    def _died_lately(self, now: datetime) -> list[Job]:
+        """Return the jobs whose process died and whose next attempt is due."""
+        lately = JobFilter(state=frozenset({JobState.FAILED}), ended_from=now - FORGOTTEN_AFTER)
+        failed = self._store.page(lately, limit=MAX_PAGE).jobs
+        return [job for job in failed if (due := retry_due(job)) is not None and due <= now]
 
     def _apply(self, one: Observation, ours: dict[UUID, str]) -> bool:
         row = self._store.get(JobId(one.job_id))

@@ -14,7 +14,7 @@ from prefect_narrative.flows.refresh_materialized_view import refresh_materializ
 from pydantic import BaseModel
 
 from prefect_narrative.errors import FailureKind, NarrativeError
-from prefect_narrative.jobs import job as job_module
+from prefect_narrative.jobs import retries
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.job import InvalidJobTypeError, job, step
 from prefect_narrative.jobs.outbox import Outbox
@@ -209,7 +209,7 @@ class BusyError(NarrativeError):
 
 
 def test_conflict_is_tried_again_and_each_failure_stays(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "BACKOFF", (timedelta(0),))
+    monkeypatch.setattr(retries, "BACKOFF", (timedelta(0),))
 
     @job(type="busy-twice")
     def busy_twice(until: int) -> Counted:

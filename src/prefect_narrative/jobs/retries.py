@@ -1,0 +1,35 @@
+"""When a job is tried again by itself: after failures that may end otherwise next time, a few times, after a while."""
+
+from datetime import datetime, timedelta
+
+from prefect_narrative.errors import FailureKind
+from prefect_narrative.jobs.record import Job
+from prefect_narrative.jobs.states import JobState
+
+MAX_RETRIES = 2
+"""How often such a failure is tried again, unless the run's `max_retries` says another number."""
+BACKOFF = (timedelta(seconds=5), timedelta(seconds=20), timedelta(seconds=60))
+"""How long to wait before the first, the second and each further retry."""
+FORGOTTEN_AFTER = timedelta(minutes=10)
+"""A process that died longer ago than this is not made up for: nobody waits for it any more."""
+
+
+def backoff(used: int) -> timedelta:
+    """Return how long to wait before a retry, by the number of retries that there have been."""
+    return BACKOFF[min(used, len(BACKOFF) - 1)]
+
+
+def retry_due(job: Job) -> datetime | None:
+    """Return when a job whose process died is to be tried again, or None where it is not.
+
+    A process that lives tries again by itself; a dead one can't, so the reconciler asks Prefect for it.
+    """
+    if job.state is not JobState.FAILED or job.ended_at is None or not job.failures:
+        return None
+    last = job.failures[-1]
+    if last.kind is not FailureKind.INFRASTRUCTURE or last.attempt != job.attempt:
+        return None
+    said = job.input.get("max_retries")
+    most = said if isinstance(said, int) else MAX_RETRIES
+    died = sum(one.kind is FailureKind.INFRASTRUCTURE for one in job.failures)
+    return None if died > most else job.ended_at + backoff(died - 1)
