@@ -1,7 +1,7 @@
 """State hooks: in the flow's own process, they bring each state that Prefect gives a run into the job table at once.
 
 A hook never fails a run and never holds it up for long: when the job table can't be reached it says so in the log and
-leaves the move to the reconciler.
+leaves the move to the reconciler. The engine calls hooks by position, the runner by these parameter names.
 """
 
 import logging
@@ -16,7 +16,6 @@ from prefect.client.schemas.objects import FlowRun, State
 
 from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.prefect_runs import observe
-from prefect_narrative.jobs.sql import open_store
 from prefect_narrative.jobs.store import JobStore
 from prefect_narrative.settings import Settings
 
@@ -31,6 +30,9 @@ Hook = Callable[[Flow[Any, Any], FlowRun, State[Any]], None]
 @lru_cache(maxsize=1)
 def process_store(settings: Settings) -> JobStore:
     """Return this process's store, opened on first use."""
+    # Prefect imports a flow for its hooks alone, too: then mostly none is called, and SQLAlchemy would load for nothing.
+    from prefect_narrative.jobs.sql import open_store  # noqa: PLC0415
+
     return open_store(settings, patience=PATIENCE)
 
 
@@ -40,24 +42,29 @@ def here() -> tuple[JobStore, Outbox]:
     return process_store(settings), Outbox(settings.outbox)
 
 
-def follow(flow: Flow[Any, Any], run: FlowRun, state: State[Any]) -> None:
+def follow(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Bring the state that a run just entered into the job table."""
     try:
         store, _ = here()
-        store.apply(observe(run, state, type=flow.name), cause="hook")
+        store.apply(observe(flow_run, state, type=flow.name), cause="hook")
     except Exception as exc:  # a hook must never harm the run; the reconciler makes up for it
-        logger.warning("The job table missed that %s is %s: %s", run.id, state.name, exc, extra={"job_id": str(run.id)})
+        _missed(flow_run, state, exc)
 
 
-def follow_cancellation(flow: Flow[Any, Any], run: FlowRun, state: State[Any]) -> None:
+def follow_cancellation(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Bring a cancelled run into the job table; this hook's state has a made-up id, so the server is asked."""
     try:
         with get_client(sync_client=True) as client:
-            run = client.read_flow_run(run.id)
+            fresh = client.read_flow_run(flow_run.id)
         store, _ = here()
-        store.apply(observe(run, type=flow.name), cause="hook")
+        store.apply(observe(fresh, type=flow.name), cause="hook")
     except Exception as exc:  # as above
-        logger.warning("The job table missed that %s is %s: %s", run.id, state.name, exc, extra={"job_id": str(run.id)})
+        _missed(flow_run, state, exc)
+
+
+def _missed(flow_run: FlowRun, state: State[Any], why: Exception) -> None:
+    told = {"job_id": str(flow_run.id), "action": "hook"}
+    logger.warning("The job table missed that %s is %s: %s", flow_run.id, state.name, why, extra=told)
 
 
 HOOKS: dict[str, list[Hook]] = {

@@ -24,8 +24,8 @@ def retry_due(job: Job) -> datetime | None:
 
     A process that lives tries again by itself; a dead one can't, so the reconciler asks Prefect for it.
     """
-    if job.state is not JobState.FAILED or job.ended_at is None or not job.failures:
-        return None
+    if job.state is not JobState.FAILED or job.ended_at is None or job.started_at is None or not job.failures:
+        return None  # what died before it started would do so again: a module that is missing, an unknown input
     last = job.failures[-1]
     if last.kind is not FailureKind.INFRASTRUCTURE or last.attempt != job.attempt:
         return None
