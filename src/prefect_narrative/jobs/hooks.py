@@ -30,7 +30,7 @@ Hook = Callable[[Flow[Any, Any], FlowRun, State[Any]], None]
 @lru_cache(maxsize=1)
 def process_store(settings: Settings) -> JobStore:
     """Return this process's store, opened on first use."""
-    # Prefect imports a flow for its hooks alone, too: then mostly none is called, and SQLAlchemy would load for nothing.
+    # Prefect also imports a flow for its hooks alone; mostly none is called, and SQLAlchemy would load for nothing.
     from prefect_narrative.jobs.sql import open_store  # noqa: PLC0415
 
     return open_store(settings, patience=PATIENCE)
