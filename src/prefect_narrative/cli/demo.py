@@ -20,9 +20,9 @@ from prefect_narrative.cli import demo_data
 from prefect_narrative.cli.child import Child, Program
 from prefect_narrative.cli.connection import UpRecord, connect, read_up
 from prefect_narrative.cli.exits import ExitCode
-from prefect_narrative.cli.jobs import record, table_of
 from prefect_narrative.cli.options import Json
 from prefect_narrative.cli.output import Output
+from prefect_narrative.cli.records import record, table_of
 from prefect_narrative.cli.stack import StartFailedError
 from prefect_narrative.errors import NarrativeError
 from prefect_narrative.jobs.record import Job

@@ -1,10 +1,10 @@
 """`narrative jobs list|show|wait`: the job table for people and programs."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from cyclopts import Parameter
@@ -12,8 +12,9 @@ from cyclopts import Parameter
 from prefect_narrative.cli.connection import connect
 from prefect_narrative.cli.exits import ExitCode, NotFoundError, UsageError
 from prefect_narrative.cli.options import Json, Timeout
-from prefect_narrative.cli.output import Output, dumps, seconds
-from prefect_narrative.jobs.record import Job, JobEvent, JobFilter, JobId
+from prefect_narrative.cli.output import Output
+from prefect_narrative.cli.records import details, event_row, record, table_of
+from prefect_narrative.jobs.record import Job, JobFilter, JobId
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import MAX_PAGE, JobReader
 from prefect_narrative.settings import Settings
@@ -105,7 +106,7 @@ def show(job: str, /, *, as_json: Json = False) -> int:
         return ExitCode.OK
     details(found, output)
     output.line()
-    output.table(("at", "from", "to", "attempt", "move", "cause"), [_event_row(event) for event in events])
+    output.table(("at", "from", "to", "attempt", "move", "cause"), [event_row(event) for event in events])
     return ExitCode.OK
 
 
@@ -145,74 +146,11 @@ def identify(text: str, reader: "JobReader | Client") -> UUID:
     return found[0]
 
 
-def record(job: Job) -> dict[str, Any]:
-    """Return a job's record for programs, with its queue and run time."""
-    return {**job.model_dump(mode="json"), "queue_seconds": job.queue_seconds, "run_seconds": job.run_seconds}
-
-
-def table_of(jobs: Sequence[Job], output: Output) -> None:
-    """Write jobs as a table."""
-    columns = ("job_id", "type", "dataset", "state", "queue", "run", "rows", "created_at")
-    output.table(columns, [_row(job) for job in jobs])
-
-
-def _row(job: Job) -> tuple[object, ...]:
-    rows = (job.result or {}).get("rows")
-    return (
-        str(job.job_id),
-        job.type,
-        job.dataset,
-        str(job.state),
-        seconds(job.queue_seconds),
-        seconds(job.run_seconds),
-        rows if isinstance(rows, int) else None,
-        job.created_at,
-    )
-
-
-def details(job: Job, output: Output) -> None:
-    """Write one job's record for people."""
-    executor = job.executor
-    told: dict[str, object] = {
-        "job_id": str(job.job_id),
-        "type": job.type,
-        "state": f"{job.state}, attempt {job.attempt}",
-        "waiting for": job.waiting_for.fact if job.waiting_for else None,
-        "progress": _progress(job),
-        "dataset": job.dataset,
-        "sources": ", ".join(job.sources) or None,
-        "asked by": f"{job.request_source.type} {job.request_source.name or ''}".strip(),
-        "key": job.idempotency_key,
-        "input": dumps(job.input),
-        "result": None if job.result is None else dumps(job.result),
-        "created": job.created_at,
-        "started": job.started_at,
-        "ended": job.ended_at,
-        "queue, run": f"{seconds(job.queue_seconds)}, {seconds(job.run_seconds)}",
-        "process": f"{executor.pid} on {executor.host}" if executor else None,
-    }
-    output.fields({name: value for name, value in told.items() if value is not None})
-    for failure in job.failures:
-        output.line(f"failure of attempt {failure.attempt}: {failure.message} ({failure.kind}, {failure.code})")
-        output.line(f"  remedy: {failure.remedy}")
-
-
 def in_utc(moment: datetime | None) -> datetime | None:
     """Return a time in UTC; one that names no zone is meant in UTC."""
     if moment is None:
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _progress(job: Job) -> str | None:
-    if job.progress is None or job.state.terminal:
-        return None
-    share = "" if job.progress.fraction is None else f"{job.progress.fraction:.0%} "
-    return f"{share}{job.progress.message}"
-
-
-def _event_row(event: JobEvent) -> tuple[object, ...]:
-    return (event.at, event.from_state, str(event.to_state), event.attempt, str(event.move), event.cause)
 
 
 @contextmanager

@@ -1,0 +1,82 @@
+"""How a job's record is shown: for people as fields and tables, for programs as JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect_narrative.cli.output import Output, dumps, seconds
+from prefect_narrative.jobs.record import Job, JobEvent, Usage
+
+
+def record(job: Job) -> dict[str, Any]:
+    """Return a job's record for programs, with its queue and run time."""
+    return {**job.model_dump(mode="json"), "queue_seconds": job.queue_seconds, "run_seconds": job.run_seconds}
+
+
+def table_of(jobs: Sequence[Job], output: Output) -> None:
+    """Write jobs as a table."""
+    columns = ("job_id", "type", "dataset", "state", "queue", "run", "rows", "created_at")
+    output.table(columns, [_row(job) for job in jobs])
+
+
+def _row(job: Job) -> tuple[object, ...]:
+    rows = (job.result or {}).get("rows")
+    return (
+        str(job.job_id),
+        job.type,
+        job.dataset,
+        str(job.state),
+        seconds(job.queue_seconds),
+        seconds(job.run_seconds),
+        rows if isinstance(rows, int) else None,
+        job.created_at,
+    )
+
+
+def details(job: Job, output: Output) -> None:
+    """Write one job's record for people."""
+    executor = job.executor
+    told: dict[str, object] = {
+        "job_id": str(job.job_id),
+        "type": job.type,
+        "state": f"{job.state}, attempt {job.attempt}",
+        "waiting for": job.waiting_for.fact if job.waiting_for else None,
+        "progress": _progress(job),
+        "dataset": job.dataset,
+        "sources": ", ".join(job.sources) or None,
+        "asked by": f"{job.request_source.type} {job.request_source.name or ''}".strip(),
+        "key": job.idempotency_key,
+        "input": dumps(job.input),
+        "result": None if job.result is None else dumps(job.result),
+        "created": job.created_at,
+        "started": job.started_at,
+        "ended": job.ended_at,
+        "queue, run": f"{seconds(job.queue_seconds)}, {seconds(job.run_seconds)}",
+        "used": _usage(job.usage),
+        "process": f"{executor.pid} on {executor.host}" if executor else None,
+    }
+    output.fields({name: value for name, value in told.items() if value is not None})
+    for failure in job.failures:
+        output.line(f"failure of attempt {failure.attempt}: {failure.message} ({failure.kind}, {failure.code})")
+        output.line(f"  remedy: {failure.remedy}")
+
+
+def _progress(job: Job) -> str | None:
+    if job.progress is None or job.state.terminal:
+        return None
+    share = "" if job.progress.fraction is None else f"{job.progress.fraction:.0%} "
+    return f"{share}{job.progress.message}"
+
+
+def event_row(event: JobEvent) -> tuple[object, ...]:
+    """Return one move as the cells of a table."""
+    return (event.at, event.from_state, str(event.to_state), event.attempt, str(event.move), event.cause)
+
+
+def _usage(usage: Usage) -> str | None:
+    told = (
+        usage.cpu_seconds is not None and f"{usage.cpu_seconds:.1f} s of CPU",
+        usage.peak_memory_bytes is not None and f"{usage.peak_memory_bytes / 2**20:,.0f} MiB of memory",
+        usage.read_rows is not None and f"read {usage.read_rows:,} rows",
+        usage.written_rows is not None and f"wrote {usage.written_rows:,} rows",
+    )
+    return ", ".join(part for part in told if part) or None
