@@ -57,6 +57,7 @@ class QueryCheck:
             QueryRefusedError: with what was seen, the rule and what to do.
             DatasetNotFoundError: it reads a dataset that does not exist.
         """
+        _short_enough(text)
         tree, findings = self._examined(text)
         sources = {str(name) for name, _ in findings.tables}
         _refuse_shadowing(findings, known)
@@ -110,11 +111,15 @@ class QueryCheck:
             raise QueryRefusedError(TOO_DEEP, remedy=TOO_DEEP_REMEDY) from None
 
 
+def _short_enough(text: str) -> None:
+    """Raise for a text that is too long; what is written from its tree may be longer."""
+    if isinstance(text, str) and len(text) > MAX_QUERY_LENGTH:
+        raise QueryRefusedError(f"The query has {len(text)} characters: at most {MAX_QUERY_LENGTH} are read.")
+
+
 def _readable(text: str) -> None:
     if not isinstance(text, str) or not text.strip():
         raise QueryRefusedError("The query is empty.")
-    if len(text) > MAX_QUERY_LENGTH:
-        raise QueryRefusedError(f"The query has {len(text)} characters: at most {MAX_QUERY_LENGTH} are read.")
     if "\0" in text:
         raise QueryRefusedError("The query has a NUL character.")
     try:

@@ -35,6 +35,7 @@ REFUSED_NODES = {
     "PARAMETER": "parameters have no values here: write the value itself",
     "DEFAULT": "DEFAULT has no meaning in a query",
 }
+WHOLE_NUMBERS = frozenset({"INTEGER", "BIGINT"})
 SYSTEM_TABLES = ("sqlite_", "duckdb_", "pg_", "pragma_", "__ducklake")
 
 _CTE_NAME = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
@@ -266,7 +267,8 @@ class _Examiner:
         if clause is None:
             return
         expression = clause["expr"]
-        value = expression.get("value", {}).get("value") if expression["class"] == "CONSTANT" else None
+        constant: Node = expression["value"] if expression["class"] == "CONSTANT" else {"type": {"id": None}}
+        value = constant["value"] if constant["type"]["id"] in WHOLE_NUMBERS else None  # a DECIMAL 4.0 is written 40
         if clause["unit"].upper() != "VERSION" or type(value) is not int or value < 0:
             raise QueryRefusedError(f"{shown} is read AT something else than a snapshot's id: AT (VERSION => 3).")
         self.findings.versions.add((str(name), value))

@@ -217,6 +217,7 @@ QUERIES: list[tuple[str, type[NarrativeError], str]] = [
     ("SELECT * FROM orders AT (VERSION => (SELECT 1))", REFUSED, "AT something else"),
     ("SELECT * FROM orders AT (VERSION => -1)", REFUSED, "AT something else"),
     ("SELECT * FROM orders AT (VERSION => '1')", REFUSED, "AT something else"),
+    ("SELECT * FROM orders AT (VERSION => 4.0)", REFUSED, "AT something else"),
     ("SELECT * FROM orders AT (VERSION => 999999)", SnapshotNotFoundError, "no snapshot 999999"),
     ("SELECT * FROM orders AT (VERSION => 1)", MISSING, "orders"),
     # Unicode and control characters
