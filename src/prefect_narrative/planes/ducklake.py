@@ -321,10 +321,7 @@ class DuckLakePlane:
             return
         self._closed = True
         self._engine.close()
-        for opened in (self._reader, self._writer, self._check):
-            if opened is not None:
-                opened.close()
-        self._reader = self._writer = self._check = None
+        self._disconnect()
         if self._spill is not None:
             self._spill.remove()
 
@@ -342,8 +339,20 @@ class DuckLakePlane:
             raise PlaneClosedError
         try:
             return self._engine.call(work)
+        except (duckdb.FatalException, duckdb.InternalException) as error:
+            # It may have made the whole connection useless; the next call opens new ones.
+            self._engine.call(self._disconnect)
+            raise translated(error) from error
         except duckdb.Error as error:
             raise translated(error) from error
+
+    def _disconnect(self) -> None:
+        """Close all connections; they are opened anew when they are next needed."""
+        opened = (self._reader, self._writer, self._check)
+        self._reader = self._writer = self._check = None
+        for one in opened:
+            if one is not None:
+                one.close()
 
     def _make_place(self) -> None:
         if _UNSAFE_PATH.search(str(self._place.directory)):

@@ -20,15 +20,24 @@ if TYPE_CHECKING:
     import duckdb
 
 _PREFIX = re.compile(r"^[A-Z][A-Za-z -]* Error: ")
-_STATEMENT = re.compile(r"\s*LINE \d+:.*", re.DOTALL)
-_DISK = re.compile(r"no space left|disk full|max_temp_directory_size|disk quota", re.IGNORECASE)
+_STATEMENT = re.compile(r"\s*(?:LINE \d+:|Stack Trace:).*", re.DOTALL)
+_DISK = re.compile(r"no space left|disk (?:is )?full|max_temp_directory_size|disk quota", re.IGNORECASE)
 _LOCKED = re.compile(
-    r"database is locked|unable to open database|disk I/O error|malformed|not a database", re.IGNORECASE
+    r"database is locked|unable to open database|readonly database|disk I/O error|malformed|not a database",
+    re.IGNORECASE,
 )
 _CONFLICT = re.compile(r"Failed to commit DuckLake transaction|Transaction conflict")
 
 _REFUSING = ("BinderException", "CatalogException", "ParserException", "SyntaxException", "PermissionException")
 _DEFECTS = ("InternalException", "FatalException")
+_OF_VALUES = (
+    "ConversionException",
+    "DataError",
+    "InvalidInputException",
+    "InvalidTypeException",
+    "OutOfRangeException",
+)
+"""Kinds whose messages quote the data or the query: their words say nothing about disk or catalog."""
 
 
 def said(error: BaseException) -> str:
@@ -47,6 +56,10 @@ def translated(error: "duckdb.Error") -> NarrativeError:
     elif kind == "OutOfMemoryException":
         # DuckDB says so as well where the folder to which it spills may not grow.
         result = DiskFullError(message) if _DISK.search(text) else EngineMemoryError(message)
+    elif kind in _OF_VALUES:
+        result = QueryFailedError(message)
+    elif kind in _REFUSING:
+        result = QueryRefusedError(message, remedy="Mend the query: see its columns, types and functions.")
     elif _DISK.search(text):
         result = DiskFullError(message)
     elif "No snapshot found" in text:
@@ -57,8 +70,6 @@ def translated(error: "duckdb.Error") -> NarrativeError:
         result = PlaneUnavailableError(f"The plane's catalog can't be used: {message}")
     elif kind == "IOException":
         result = PlaneUnavailableError(f"The plane's files can't be used: {message}")
-    elif kind in _REFUSING:
-        result = QueryRefusedError(message, remedy="Mend the query: see its columns, types and functions.")
     elif kind in _DEFECTS:
         result = NarrativeError(f"The query engine failed: {message}")
     else:

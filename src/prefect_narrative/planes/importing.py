@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,9 +81,9 @@ def find_files(source: str, roots: Sequence[Path]) -> list[ImportFile]:
         listed = ", ".join(str(root) for root in roots)
         where = "" if source.startswith("/") else f" below the import roots ({listed})"
         raise ImportRefusedError(f"{shown} names no file{where}.")
+    if len(found) > MAX_FILES:
+        raise ImportRefusedError(f"{shown} names more than {MAX_FILES} files: at most so many are read at once.")
     files = {path: ImportFile.at(path) for path in (_resolved(path, resolved_roots, shown) for path in found)}
-    if len(files) > MAX_FILES:
-        raise ImportRefusedError(f"{shown} names {len(files)} files: at most {MAX_FILES} are read at once.")
     return [files[path] for path in sorted(files)]
 
 
@@ -145,7 +146,10 @@ def reading(
     line = str(first[0][0] or "") if first else ""
     delimiter = max(DELIMITERS, key=line.count)
     dialect = f"delim = '{delimiter}', quote = '\"', escape = '\"', {compression}"
-    width = len(next(csv.reader([line], delimiter=delimiter), [""]))
+    try:
+        width = len(next(csv.reader([line], delimiter=delimiter), [""]))
+    except csv.Error:  # a field is longer than its parser takes
+        width = line.count(delimiter) + 1
     columns = "{" + ", ".join(f"'c{number}': 'VARCHAR'" for number in range(max(width, 1))) + "}"
     return Reading(
         f"FROM read_csv({names}, union_by_name = true, sample_size = -1, skip = 0, {dialect})",
@@ -225,8 +229,9 @@ def _matches(path: Path) -> list[Path]:
             return [path]
         if not _PATTERN.search(str(path)):
             return []
-        found = [Path(name) for name in glob.iglob(str(path), recursive=True)]  # noqa: PTH207  (it skips hidden files)
-        return [match for match in found if not match.is_dir()]
+        found = map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207  (it skips hidden files)
+        # Only as many as tell that there are too many: folders that link to each other name files without end.
+        return list(islice((match for match in found if not match.is_dir()), MAX_FILES + 1))
     except OSError:  # a part of the path is too long or is no folder
         return []
 
@@ -242,9 +247,16 @@ def _resolved(path: Path, roots: Sequence[Path], shown: str) -> Path:
         raise ImportRefusedError(f"{shown} leads outside the import roots ({listed}).")
     if not stat.S_ISREG(mode):
         raise ImportRefusedError(f"{shown} names {path.name!r}, which is no regular file.")
+    if _undecoded(str(resolved)):
+        raise ImportRefusedError(f"{shown} names {path.name!a}: a file's path must be valid UTF-8.")
     if _PATTERN.search(str(resolved)):
         raise ImportRefusedError(f"{shown} names {path.name!r}: a file's path may not have *, ? or [ in it.")
     return resolved
+
+
+def _undecoded(path: str) -> bool:
+    """Return whether bytes of a path could not be decoded."""
+    return any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def _ending(path: Path) -> str:
