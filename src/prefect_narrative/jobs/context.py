@@ -167,24 +167,23 @@ class JobContext:
         self._stop.set()
         self._pulse.join(timeout=5)
         _current.reset(self._reset)
-        usage = self._usage()
         try:
-            self._release.close()
+            self._attend("keep the usage", self._keep_usage)
         finally:
-            self._write(
-                lambda: self._store.add_usage(self.job_id, usage),
-                lambda: self._outbox.put_usage(self.job_id, self.token, usage),
-            )
+            self._release.close()
 
     def use(self, thing: R) -> R:
         """Take a resource into the job: closed at its end, asked for progress and usage meanwhile."""
-        self._release.callback(thing.close)
+        self._release.callback(self._attend, "release a resource", thing.close)
         self._resources.append(thing)
         return thing
 
     def on_end(self, release: Callable[[], object]) -> None:
-        """Call `release` when the attempt ends, however it ends; last in, first out."""
-        self._release.callback(release)
+        """Call `release` when the attempt ends, however it ends; last in, first out.
+
+        What goes wrong in it is logged: it neither hides why an attempt failed nor fails one that has succeeded.
+        """
+        self._release.callback(self._attend, "release a resource", release)
 
     def progress(self, message: str, *, start: float = 0.0, until: float = 1.0) -> None:
         """Say what the job does now.
@@ -217,9 +216,12 @@ class JobContext:
     def keep_failure(self, error: BaseException) -> Failure:
         """Record why this attempt fails, in the table or the outbox, and return the record."""
         failure = failure_of(error, self.attempt.number)
-        self._write(
-            lambda: self._store.add_failure(self.job_id, failure),
-            lambda: self._outbox.put_failure(self.job_id, self.token, failure),
+        self._attend(
+            "keep why it failed",
+            lambda: self._write(
+                lambda: self._store.add_failure(self.job_id, failure),
+                lambda: self._outbox.put_failure(self.job_id, self.token, failure),
+            ),
         )
         return failure
 
@@ -229,6 +231,20 @@ class JobContext:
         except (JobTableUnavailableError, KeyError) as exc:
             logger.warning("The outbox takes what the job table can't: %s", exc, extra={"job_id": str(self.job_id)})
             fall_back()
+
+    def _attend(self, what: str, work: Callable[[], object]) -> None:
+        """Do what the outcome of the attempt must not depend on."""
+        try:
+            work()
+        except Exception:
+            logger.exception("Job %s could not %s", self.job_id, what, extra={"job_id": str(self.job_id)})
+
+    def _keep_usage(self) -> None:
+        usage = self._usage()
+        self._write(
+            lambda: self._store.add_usage(self.job_id, usage),
+            lambda: self._outbox.put_usage(self.job_id, self.token, usage),
+        )
 
     def _usage(self) -> Usage:
         measured = [thing.usage() for thing in self._resources]

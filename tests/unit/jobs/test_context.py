@@ -1,0 +1,78 @@
+"""The end of an attempt: everything is released, and nothing there changes how the attempt ended."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from typing_extensions import override
+
+from prefect_narrative.jobs.context import JobContext
+from prefect_narrative.jobs.outbox import Outbox
+from prefect_narrative.jobs.record import Failure, JobId, Usage
+from prefect_narrative.testing import MemoryJobStore
+
+
+class FullOutbox(Outbox):
+    """An outbox on a full disk."""
+
+    @override
+    def put_failure(self, job_id: JobId, token: int, failure: Failure) -> None:
+        raise OSError(28, "No space left on device")
+
+    @override
+    def put_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
+        raise OSError(28, "No space left on device")
+
+
+class Thing:
+    """A resource that breaks when it is asked or closed."""
+
+    def __init__(self, events: list[str]) -> None:
+        self.events = events
+
+    def close(self) -> None:
+        self.events.append("closed")
+        raise RuntimeError("it does not close")
+
+    def progress(self) -> float | None:
+        return None
+
+    def usage(self) -> Usage:
+        raise RuntimeError("it does not tell")
+
+
+def context_on(folder: Path) -> JobContext:
+    return JobContext(uuid4(), MemoryJobStore(), FullOutbox(folder))
+
+
+def test_an_attempt_that_succeeded_stays_so_whatever_its_release_does(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    def discard() -> None:
+        events.append("discarded")
+        raise TimeoutError("somebody else holds the lock")
+
+    with context_on(tmp_path) as context:
+        context.on_end(lambda: events.append("first"))
+        context.use(Thing(events))
+        context.on_end(discard)
+    assert events == ["discarded", "closed", "first"]
+
+
+def test_why_an_attempt_failed_is_not_hidden_by_its_release(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    def body() -> None:
+        with context_on(tmp_path) as context:
+            context.use(Thing(events))
+            raise KeyError("the cause")
+
+    with pytest.raises(KeyError, match="the cause"):
+        body()
+    assert events == ["closed"]
+
+
+def test_a_failure_that_can_be_kept_nowhere_is_returned_all_the_same(tmp_path: Path) -> None:
+    with context_on(tmp_path) as context:
+        failure = context.keep_failure(KeyError("the cause"))
+    assert failure.code == "internal_error"
