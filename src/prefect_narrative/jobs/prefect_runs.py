@@ -1,5 +1,6 @@
 """Prefect's flow runs, read as observations: the one place that knows what Prefect's fields mean for the job record."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,8 @@ from prefect.states import AwaitingRetry
 
 from prefect_narrative.jobs.record import Observation, PrefectState, RequestSource, WaitingFor
 from prefect_narrative.jobs.states import JobState, state_of
+
+logger = logging.getLogger(__name__)
 
 SOURCE_TAG = "source:"
 """A tag with this prefix says who asked for a run, where Prefect does not: `source:cli`."""
@@ -76,7 +79,7 @@ def observe(
         request_source=_request_source(run, state),
         idempotency_key=_key(run),
         parent_job_id=_parent(run),
-        data_plane=parameters.get("data_plane"),
+        data_plane=plane if isinstance(plane := parameters.get("data_plane"), str) else None,
         created_at=run.created,
         scheduled_for=run.expected_start_time,
         started_at=run.start_time or (state.timestamp if ours is JobState.RUNNING else None),
@@ -116,7 +119,7 @@ def _parent(run: FlowRun) -> UUID | None:
 def _waiting_for(state: State[Any]) -> WaitingFor | None:
     at = state.state_details.scheduled_time
     match state.name:
-        case "AwaitingRetry":
+        case "AwaitingRetry" if at is not None:
             return WaitingFor(
                 cause="backoff", fact=f"next attempt at {at:%Y-%m-%d %H:%M:%S} UTC", since=state.timestamp
             )
@@ -223,8 +226,18 @@ class PrefectRuns:
         while page := self._client.read_flow_runs(
             flow_run_filter=narrowed, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=PAGE, offset=offset
         ):
-            yield from (self._observed(run) for run in page if run.state is not None and keep(run))
+            yield from (one for run in page if run.state is not None and keep(run) and (one := self._legible(run)))
             offset += PAGE
+
+    def _legible(self, run: FlowRun) -> Observation | None:
+        """Return what a run says, or None where that can't be told: one odd run must not hide the others."""
+        try:
+            return self._observed(run)
+        except ObjectNotFound:  # its flow was deleted meanwhile, and the run with it
+            return None
+        except (LookupError, TypeError, ValueError):
+            logger.exception("Run %s can't be understood", run.id, extra={"job_id": str(run.id)})
+            return None
 
     def _observed(self, run: FlowRun) -> Observation:
         return observe(run, type=self._flow_name(run.flow_id))

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from uuid import UUID
 
@@ -129,15 +130,37 @@ class Reconciler:
                 self._looked_ahead_at = now
         for one in found:
             seen.add(one.job_id)
-            moved += self._apply(one, ours)
+            moved += self._alone(one.job_id, partial(self._apply, one, ours))
         for row in self._store.active():
             if row.job_id not in seen:
-                moved += self._look(runs, row)
+                moved += self._alone(row.job_id, partial(self._look, runs, row))
         for row in self._died_lately(now):
-            if runs.retry(row.job_id, row.prefect.state_id):
-                moved += self._look(runs, row)
+            moved += self._alone(row.job_id, partial(self._retry, runs, row))
         self._swept_at = now
         return moved
+
+    @staticmethod
+    def _alone(job_id: UUID, work: Callable[[], bool]) -> bool:
+        """Return what `work` on one job returns; what goes wrong with that job alone does not stop the sweep.
+
+        Raises:
+            httpx.HTTPError: Prefect can't be reached.
+            JobTableUnavailableError: the table can't be reached.
+        """
+        try:
+            return work()
+        except JobTableUnavailableError:
+            raise
+        except httpx.HTTPError as exc:
+            if not (isinstance(exc, httpx.HTTPStatusError) and exc.response.is_client_error):
+                raise
+            logger.warning("Prefect refused about job %s: %s", job_id, exc, extra={"job_id": str(job_id)})
+        except Exception:
+            logger.exception("Job %s can't be brought up to date", job_id, extra={"job_id": str(job_id)})
+        return False
+
+    def _retry(self, runs: PrefectRuns, row: Job) -> bool:
+        return runs.retry(row.job_id, row.prefect.state_id) and self._look(runs, row)
 
     def _died_lately(self, now: datetime) -> list[Job]:
         """Return the jobs whose process died and whose next attempt is due."""

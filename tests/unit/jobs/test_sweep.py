@@ -1,0 +1,115 @@
+"""One odd run or row must not keep the reconciler from all the others."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from typing_extensions import override
+
+from prefect_narrative.jobs.outbox import Outbox
+from prefect_narrative.jobs.prefect_runs import PrefectRuns, observe
+from prefect_narrative.jobs.reconciler import Reconciler
+from prefect_narrative.jobs.record import Job, Observation
+from prefect_narrative.testing import MemoryJobStore, observed
+
+NOW = datetime.now(UTC)
+
+
+class PickyStore(MemoryJobStore):
+    """A job table that fails on one job."""
+
+    def __init__(self, refused: UUID) -> None:
+        super().__init__()
+        self.refused = refused
+
+    @override
+    def apply(self, seen: Observation, *, cause: str, if_version: int | None = None) -> Job:
+        if seen.job_id == self.refused:
+            raise ValueError("an odd run")
+        return super().apply(seen, cause=cause, if_version=if_version)
+
+
+class Runs:
+    """Prefect's runs, as a sweep asks for them."""
+
+    def __init__(self, *found: Observation, refusal: int = 0) -> None:
+        self.found = found
+        self.refusal = refusal
+
+    def deployments(self) -> dict[UUID, str]:
+        return {uuid4(): "test/narrative"}
+
+    def active(self, *_: object, **__: object) -> Iterator[Observation]:
+        yield from self.found
+
+    def ended(self, *_: object, **__: object) -> Iterator[Observation]:
+        yield from ()
+
+    asked_for = ended
+
+    def read(self, job_id: UUID) -> Observation | None:
+        if self.refusal:
+            request = httpx.Request("GET", "http://prefect")
+            response = httpx.Response(self.refusal, request=request)
+            raise httpx.HTTPStatusError("refused", request=request, response=response)
+        return observed(job_id, "RUNNING", NOW)
+
+
+def sweep(store: MemoryJobStore, runs: Runs, folder: Path) -> int:
+    return Reconciler(store, Outbox(folder)).sweep(cast("PrefectRuns", runs))
+
+
+def test_a_run_that_can_not_be_stored_does_not_stop_the_sweep(tmp_path: Path) -> None:
+    odd, other = uuid4(), uuid4()
+    store = PickyStore(odd)
+    assert sweep(store, Runs(*(observed(one, "RUNNING", NOW) for one in (odd, other))), tmp_path) == 1
+    assert store.get(other) is not None  # type: ignore[arg-type]
+
+
+def test_an_answer_about_one_job_is_not_taken_for_an_outage(tmp_path: Path) -> None:
+    store, job = MemoryJobStore(), uuid4()
+    store.apply(observed(job, "PENDING", NOW - timedelta(minutes=1)), cause="test")
+    assert sweep(store, Runs(refusal=422), tmp_path) == 0
+    with pytest.raises(httpx.HTTPStatusError):
+        sweep(store, Runs(refusal=503), tmp_path)
+    assert sweep(store, Runs(), tmp_path) == 1
+
+
+def run_in(state: State[Any], **fields: Any) -> FlowRun:
+    return FlowRun(id=uuid4(), flow_id=uuid4(), name="a run", state=state, **fields)
+
+
+def test_a_retry_without_a_time_is_a_run_that_waits() -> None:
+    seen = observe(run_in(State(type=StateType.PENDING, name="AwaitingRetry")), type="test")
+    assert seen.state == "pending"
+
+
+def test_a_plane_that_is_no_name_is_left_out_of_the_record() -> None:
+    seen = observe(run_in(State(type=StateType.RUNNING), parameters={"data_plane": {"name": "x"}}), type="test")
+    assert seen.data_plane is None
+    assert seen.input == {"data_plane": {"name": "x"}}
+
+
+def test_a_run_that_can_not_be_understood_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd, other = (run_in(State(type=StateType.RUNNING)) for _ in range(2))
+
+    class Client:
+        def read_flow_runs(self, *, offset: int, **_: object) -> list[FlowRun]:
+            return [odd, other] if offset == 0 else []
+
+    def understood(run: FlowRun, **_: object) -> Observation:
+        if run.id == odd.id:
+            raise KeyError("SLEEPING")
+        return observed(run.id, "RUNNING", NOW)
+
+    monkeypatch.setattr("prefect_narrative.jobs.prefect_runs.observe", understood)
+    runs = PrefectRuns(cast("SyncPrefectClient", Client()))
+    monkeypatch.setattr(runs, "_flow_name", lambda _: "test")
+    assert [one.job_id for one in runs._runs(FlowRunFilter())] == [other.id]
