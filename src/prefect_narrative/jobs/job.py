@@ -168,6 +168,13 @@ def _job_type(
             raise InvalidJobTypeError(f"{parameter.name!r} is an input that every job type has; choose another name.")
     if dataset is not None and dataset not in parameters:
         raise InvalidJobTypeError(f"{function.__name__} has no parameter {dataset!r} to take the dataset's name from.")
+    try:
+        (label or name).format(**dict.fromkeys([*parameters, *(limit.name for limit in _LIMITS)], ""))
+    except (LookupError, ValueError, AttributeError) as exc:
+        raise InvalidJobTypeError(
+            f"The label {label!r} is no format string over the inputs of {function.__name__}: {exc!r}.",
+            remedy=f"Use inputs as they are, such as {{{next(iter(parameters), 'name')}}}; write a brace twice.",
+        ) from exc
     return JobType(name=name, result=result, timeout=longest, dataset_parameter=dataset, label=label or name)
 
 
@@ -235,7 +242,7 @@ def _context(known: JobType, inputs: Mapping[str, Any]) -> JobContext:
             queue=run.work_queue_name,
         ),
         dataset=dataset if isinstance(dataset, str) else None,
-        data_plane=inputs.get("data_plane"),
+        data_plane=plane if isinstance(plane := inputs.get("data_plane"), str) else None,
         code_version=_code_version(),
         show=_ProgressArtifact(run).show,
     )
