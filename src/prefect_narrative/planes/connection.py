@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect_narrative.planes.errors import QueryRefusedError
+from prefect_narrative.planes.errors import PlaneUnavailableError, QueryRefusedError
 from prefect_narrative.planes.extensions import load_extension
 from prefect_narrative.planes.failures import translated
 from prefect_narrative.planes.names import literal
@@ -110,7 +110,7 @@ def open_writer(
     connection = _connect(settings, spill)
     # A commit that lost against another writer would get another snapshot's id than its result says.
     connection.execute("SET ducklake_max_retry_count = 0")
-    _attach(connection, catalog or place.catalog, place.data, read_only=False)
+    _attach(connection, catalog or place.catalog, place.data, read_only=False, new=catalog is not None)
     _seal(connection, directories=[place.data])
     return connection
 
@@ -172,7 +172,9 @@ def _connect(
     return connection
 
 
-def _attach(connection: "duckdb.DuckDBPyConnection", catalog: Path, data: Path, *, read_only: bool) -> None:
+def _attach(
+    connection: "duckdb.DuckDBPyConnection", catalog: Path, data: Path, *, read_only: bool, new: bool = False
+) -> None:
     import duckdb  # noqa: PLC0415
 
     options = [
@@ -180,10 +182,15 @@ def _attach(connection: "duckdb.DuckDBPyConnection", catalog: Path, data: Path, 
         "META_JOURNAL_MODE 'WAL'",
         f"META_BUSY_TIMEOUT {CATALOG_BUSY_MILLISECONDS}",
     ]
+    if not new:
+        # Where the catalog's file was emptied, an empty lake must not take the place of the one that is lost.
+        options.append("CREATE_IF_NOT_EXISTS false")
     if read_only:
         options.append("READ_ONLY")
     try:
         connection.execute(f"ATTACH {literal(f'ducklake:sqlite:{catalog}')} AS {LAKE} ({', '.join(options)})")
+    except duckdb.InvalidInputException as error:
+        raise PlaneUnavailableError(f"The plane's catalog {catalog} has no lake in it.") from error
     except duckdb.Error as error:
         raise translated(error) from error
 

@@ -11,8 +11,13 @@ import pytest
 from plane_samples import make_dataset, rows_of
 
 from prefect_narrative.errors import FailureKind, NarrativeError
-from prefect_narrative.planes import Plane, Stage
-from prefect_narrative.planes.errors import ImportRefusedError, QueryFailedError, UnreadableFileError
+from prefect_narrative.planes import Plane, Stage, open_plane
+from prefect_narrative.planes.errors import (
+    ImportRefusedError,
+    PlaneUnavailableError,
+    QueryFailedError,
+    UnreadableFileError,
+)
 from prefect_narrative.planes.failures import translated
 from prefect_narrative.settings import Settings
 
@@ -120,3 +125,14 @@ def test_folders_that_link_to_each_other_name_too_many_files(plane: Plane, setti
             (imports / name / link).symlink_to(imports)
     with pytest.raises(ImportRefusedError, match="more than 1000 files"):
         load(plane, settings, "**/*.csv")
+
+
+def test_an_emptied_catalog_is_not_taken_for_a_new_plane(plane: Plane, settings: Settings) -> None:
+    make_dataset(plane, "orders", "SELECT 1 AS a")
+    plane.close()
+    catalog = settings.plane_directory("default") / "catalog.sqlite"
+    catalog.write_bytes(b"")
+    with open_plane("default", settings.plane_directory("default"), settings) as again:
+        for attempt in (lambda: again.claim(uuid4(), 1), again.snapshot):
+            with pytest.raises(PlaneUnavailableError):
+                attempt()
