@@ -1,6 +1,7 @@
 """The client: submit jobs, wait for them, read them; over Prefect's API and the job table."""
 
 import difflib
+import json
 import logging
 import time
 import uuid
@@ -215,6 +216,10 @@ class Client:
     def _ask(
         self, client: SyncPrefectClient, deployment: DeploymentResponse, parameters: Mapping[str, Any], key: str
     ) -> tuple[FlowRun, bool]:
+        try:
+            json.dumps(dict(parameters), allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as exc:
+            raise RefusedInputError(f"An input can't be sent as JSON: {exc}.") from exc
         try:
             answer = client.request(
                 "POST",
