@@ -271,7 +271,7 @@ class JobContext:
 
     def _beat_until_stopped(self) -> None:
         machine = Machine.here()
-        next_beat = 0.0
+        next_beat, stopping = 0.0, False
         while True:
             now = time.monotonic()
             try:
@@ -283,8 +283,10 @@ class JobContext:
                 logger.debug("Sign of life of job %s was lost: %s", self.job_id, exc)
             except Exception:
                 logger.exception("Sign of life of job %s failed", self.job_id)
-            if self._stop.wait(PROGRESS_EVERY.total_seconds()):
+            if stopping:
                 return
+            # Once more after the end: what a short job did last is in its row, too.
+            stopping = self._stop.wait(PROGRESS_EVERY.total_seconds())
 
     def _tell_progress(self, now: float) -> None:
         seen = self._progress_now()

@@ -23,7 +23,7 @@ from prefect_narrative.jobs.hooks import here, process_store
 from prefect_narrative.settings import Settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     home = tmp_path_factory.mktemp("platform") / "home"
     settings = Settings(home=home)
