@@ -6,11 +6,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import NARRATIVE, environment_of, nothing_runs_in
 
 FLIGHTS = 336_776
 
 
+@pytest.mark.long  # CI runs the demo itself, as README says it
 def test_the_demo_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [*NARRATIVE, "demo", "--json"],

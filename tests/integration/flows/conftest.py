@@ -9,7 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 from live_platform import Platform
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    temporary_settings,
+)
 
 from prefect_narrative.cli.server import (
     api_url,
@@ -42,6 +48,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         mine = {
             PREFECT_API_URL: api_url(port),
             PREFECT_HOME: Path(base["PREFECT_HOME"]),
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its thread is waited for, about a second at each flow's end
             PREFECT_LOGGING_TO_API_ENABLED: False,  # else the log of the last flow is sent when the server is gone
         }
         with temporary_settings(mine):
