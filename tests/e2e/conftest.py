@@ -122,7 +122,7 @@ def start_up(folder: Path, *arguments: str, **values: str) -> Platform:
     return Platform(folder, environment, process, json.loads(line))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One `narrative up` with an auth string, for all tests that only use it."""
     folder = tmp_path_factory.mktemp("platform")

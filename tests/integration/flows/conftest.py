@@ -29,34 +29,20 @@ from prefect_narrative.jobs.hooks import here, process_store
 from prefect_narrative.settings import Settings
 
 
-@pytest.fixture(scope="package")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A server that runs, and a home; this process does not know of them."""
     home = tmp_path_factory.mktemp("platform") / "home"
-    settings = Settings(home=home)
     (home / "imports").mkdir(parents=True)
     port = free_port()
-    base = base_environment(settings, os.environ)
+    base = base_environment(Settings(home=home), os.environ)
     for folder in ("PREFECT_HOME", "TMPDIR"):
         Path(base[folder]).mkdir(parents=True, exist_ok=True)
-    environment = client_environment(base, api_url(port), None)
     log = (home / "server.log").open("w")
     server = subprocess.Popen(server_command(), env=server_environment(base, port, None), stdout=log, stderr=log)
     try:
         _wait_for(api_url(port), server, home / "server.log")
-        before = dict(os.environ)
-        os.environ.update({name: value for name, value in environment.items() if name.startswith("NARRATIVE_")})
-        mine = {
-            PREFECT_API_URL: api_url(port),
-            PREFECT_HOME: Path(base["PREFECT_HOME"]),
-            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its thread is waited for, about a second at each flow's end
-            PREFECT_LOGGING_TO_API_ENABLED: False,  # else the log of the last flow is sent when the server is gone
-        }
-        with temporary_settings(mine):
-            yield Platform(home, api_url(port), environment)
-        here()[0].close()
-        process_store.cache_clear()
-        os.environ.clear()
-        os.environ.update(before)
+        yield Platform(home, api_url(port), client_environment(base, api_url(port), None))
     finally:
         server.terminate()
         try:
@@ -65,6 +51,27 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             server.kill()
             server.wait()
         log.close()
+
+
+@pytest.fixture(scope="module")
+def platform(started: Platform) -> Iterator[Platform]:
+    """The platform that this process works on, while the tests of one module run."""
+    before = dict(os.environ)
+    os.environ.update({name: value for name, value in started.environment.items() if name.startswith("NARRATIVE_")})
+    mine = {
+        PREFECT_API_URL: started.url,
+        PREFECT_HOME: Path(started.environment["PREFECT_HOME"]),
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its thread is waited for, about a second at each flow's end
+        PREFECT_LOGGING_TO_API_ENABLED: False,  # else the log of the last flow is sent when the server is gone
+    }
+    try:
+        with temporary_settings(mine):
+            yield started
+    finally:
+        here()[0].close()
+        process_store.cache_clear()
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
