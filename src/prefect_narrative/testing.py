@@ -26,7 +26,7 @@ from prefect_narrative.jobs.record import (
     Usage,
 )
 from prefect_narrative.jobs.row import Row, storable
-from prefect_narrative.jobs.states import state_of
+from prefect_narrative.jobs.states import JobState, state_of
 from prefect_narrative.jobs.store import Attempt, JobStore, UnknownJobError
 
 
@@ -110,6 +110,16 @@ class MemoryJobStore(JobStore):
             return self._heartbeats.get(job_id)
 
     @override
+    def heartbeats(self, *, ended_from: datetime | None = None) -> Mapping[JobId, Heartbeat]:
+        with self._lock:
+            return {
+                job_id: heartbeat
+                for job_id, heartbeat in self._heartbeats.items()
+                if (ended := self._rows[job_id].ended_at) is None
+                or (ended_from is not None and ended >= ended_from and self._rows[job_id].state is JobState.CANCELLED)
+            }
+
+    @override
     def close(self) -> None:
         """Do nothing: there are no connections."""
 
@@ -163,9 +173,9 @@ class MemoryJobStore(JobStore):
             self._keep(work.describe(self._known(job_id), self._clock(), dataset=dataset, sources=sources))
 
     @override
-    def add_usage(self, job_id: JobId, usage: Usage) -> None:
+    def add_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
         with self._lock:
-            self._keep(work.use(self._known(job_id), usage, self._clock()))
+            self._keep(work.use(self._known(job_id), token, usage, self._clock()))
 
     @override
     def set_progress(self, job_id: JobId, progress: Progress) -> None:

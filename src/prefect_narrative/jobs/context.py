@@ -242,7 +242,7 @@ class JobContext:
     def _keep_usage(self) -> None:
         usage = self._usage()
         self._write(
-            lambda: self._store.add_usage(self.job_id, usage),
+            lambda: self._store.add_usage(self.job_id, self.token, usage),
             lambda: self._outbox.put_usage(self.job_id, self.token, usage),
         )
 
@@ -335,8 +335,11 @@ def failure_of(error: BaseException, attempt: int) -> Failure:
 class Machine:
     """This process and its machine, as a heartbeat names them."""
 
-    def __init__(self, host: str, boot_id: str, pid_namespace: str, pid: int, process_started_at: float) -> None:
+    def __init__(
+        self, host: str, machine_id: str, boot_id: str, pid_namespace: str, pid: int, process_started_at: float
+    ) -> None:
         self.host = host
+        self.machine_id = machine_id
         self.boot_id = boot_id
         self.pid_namespace = pid_namespace
         self.pid = pid
@@ -347,6 +350,7 @@ class Machine:
         """Return this process on this machine."""
         return cls(
             socket.gethostname(),
+            _machine_id(),
             Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
             str(Path("/proc/self/ns/pid").readlink()),
             os.getpid(),
@@ -360,8 +364,16 @@ class Machine:
             token=token,
             at=datetime.now(UTC),
             host=self.host,
+            machine_id=self.machine_id,
             boot_id=self.boot_id,
             pid_namespace=self.pid_namespace,
             pid=self.pid,
             process_started_at=self.process_started_at,
         )
+
+
+def _machine_id() -> str:
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""  # containers often have none

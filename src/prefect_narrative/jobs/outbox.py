@@ -45,8 +45,8 @@ class Outbox:
     A letter that was put survives the process and a loss of power. `drain` delivers; what it can't understand, or what
     the table will never take, is set aside beside the others as `.rejected` or `.superseded`.
 
-    Caveat: a process killed between the table's commit and the removal of the file delivers that letter again; a result
-    or a failure does not mind, usage is then counted twice.
+    A process killed between the table's commit and the removal of the file delivers that letter again, which no kind
+    of letter minds.
 
     Args:
         folder: Where the files lie, on a local disk; made when the first letter is put.
@@ -202,7 +202,7 @@ def _hand_over(letter: _Letter, store: JobStore) -> None:
     if letter.failure is not None:
         store.add_failure(job_id, letter.failure)
     if letter.usage is not None:
-        store.add_usage(job_id, letter.usage)
+        store.add_usage(job_id, letter.token, letter.usage)
 
 
 def _set_aside(path: Path, why: str, error: Exception) -> None:

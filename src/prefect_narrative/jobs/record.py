@@ -206,6 +206,8 @@ class Heartbeat(Value):
     token: int
     at: AwareDatetime
     host: str
+    machine_id: str = ""
+    """The machine's own id, of `/etc/machine-id`; empty where it has none. A host's name may be another's, too."""
     boot_id: str
     pid_namespace: str
     pid: int

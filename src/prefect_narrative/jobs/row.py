@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
-from prefect_narrative.jobs.record import Failure, Job
+from prefect_narrative.jobs.record import Failure, Job, Usage
 
 Anything = TypeVar("Anything")
 
@@ -20,6 +20,8 @@ class Row(Job):
     """The last attempt that came to rest in a terminal state; 0 before."""
     last_event: int = Field(default=0, ge=0)
     """Number of the job's last event."""
+    usages: dict[str, Usage] = Field(default_factory=dict)
+    """What each attempt's process used, by its token in digits; `usage` is their total."""
     trusted: bool = True
     """False where the id in `prefect` was made up, so that only its timestamp says how new it is."""
 

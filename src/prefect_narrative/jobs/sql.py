@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, literal, select, tuple_, update
+from sqlalchemy import CompoundSelect, Connection, Select, delete, insert, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from typing_extensions import override
@@ -28,6 +28,7 @@ from prefect_narrative.jobs.record import (
 )
 from prefect_narrative.jobs.row import Row, storable
 from prefect_narrative.jobs.schema import bring_up_to_date
+from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import Attempt, JobStore, UnknownJobError
 from prefect_narrative.jobs.table import job_events, job_heartbeats, job_tags, jobs, row_of, values_of
 from prefect_narrative.settings import Settings
@@ -110,6 +111,12 @@ class SqlJobStore(JobStore):
         return None if found is None else Heartbeat(**found)
 
     @override
+    def heartbeats(self, *, ended_from: datetime | None = None) -> Mapping[JobId, Heartbeat]:
+        query = heartbeats_query(ended_from)
+        found = self.database.read(lambda connection: connection.execute(query).mappings().all())
+        return {JobId(one["job_id"]): Heartbeat(**one) for one in found}
+
+    @override
     def close(self) -> None:
         self.database.close()
 
@@ -159,8 +166,8 @@ class SqlJobStore(JobStore):
         self._change(job_id, lambda row: (work.describe(row, self._clock(), dataset=dataset, sources=sources), None))
 
     @override
-    def add_usage(self, job_id: JobId, usage: Usage) -> None:
-        self._change(job_id, lambda row: (work.use(row, usage, self._clock()), None))
+    def add_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
+        self._change(job_id, lambda row: (work.use(row, token, usage, self._clock()), None))
 
     @override
     def set_progress(self, job_id: JobId, progress: Progress) -> None:
@@ -252,6 +259,16 @@ def page_query(narrowed: JobFilter, *, cursor: str | None, limit: int) -> Select
 def active_query() -> Select[Any]:
     """Return the query of the jobs that are not at rest: those without an end, by the table's own check."""
     return select(jobs).where(jobs.c.ended_at.is_(None)).order_by(jobs.c.created_at, jobs.c.job_id)
+
+
+def heartbeats_query(ended_from: datetime | None) -> Select[Any] | CompoundSelect[Any]:
+    """Return the query of the signs of life of all jobs that are not at rest or were cancelled since `ended_from`."""
+    query = select(job_heartbeats).join(jobs, jobs.c.job_id == job_heartbeats.c.job_id)
+    active = query.where(jobs.c.ended_at.is_(None))
+    if ended_from is None:
+        return active
+    # Two parts, since each has its own index.
+    return active.union_all(query.where(jobs.c.ended_at >= ended_from, jobs.c.state == JobState.CANCELLED))
 
 
 def _row_query(job_id: Any) -> Select[Any]:

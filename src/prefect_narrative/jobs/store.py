@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -107,6 +108,15 @@ class JobReader(ABC):
         """Return the last sign of life of the job's process, or None where it gave none."""
 
     @abstractmethod
+    def heartbeats(self, *, ended_from: datetime | None = None) -> Mapping[JobId, Heartbeat]:
+        """Return the last sign of life of each job that is not at rest; a job whose process gave none is left out.
+
+        Args:
+            ended_from: Also of the jobs that were cancelled at this time or later, whose processes may still be there.
+                None: only of those that are not at rest.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Release connections."""
 
@@ -188,8 +198,12 @@ class JobStore(JobReader):
         """Say what the job writes and reads; None leaves what is there."""
 
     @abstractmethod
-    def add_usage(self, job_id: JobId, usage: Usage) -> None:
-        """Add what an attempt used: sums, but the largest for the peak memory."""
+    def add_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
+        """Say what the process that held a token used; the record shows the total of all of them.
+
+        The same token again replaces what it said before, so that what is delivered twice counts once. The total is a
+        sum, but the largest for the peak memory.
+        """
 
     @abstractmethod
     def set_progress(self, job_id: JobId, progress: Progress) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -96,6 +97,7 @@ jobs = Table(
     Column("executor", DOCUMENT),
     Column("code_version", Text),
     Column("usage", DOCUMENT, nullable=False),
+    Column("usages", DOCUMENT, nullable=False, server_default="{}"),
     Column("cost_micro_cents_usd", BigInteger),
     Column("forecast_job_id", Uuid),
     Column("created_at", Instant, nullable=False),
@@ -176,6 +178,7 @@ job_heartbeats = Table(
     Column("token", BigInteger, nullable=False),
     Column("at", Instant, nullable=False),
     Column("host", Text, nullable=False),
+    Column("machine_id", Text, nullable=False, server_default=text("''")),
     Column("boot_id", Text, nullable=False),
     Column("pid_namespace", Text, nullable=False),
     Column("pid", BigInteger, nullable=False),
@@ -183,7 +186,7 @@ job_heartbeats = Table(
 )
 
 _PLAIN = [name for name in Row.model_fields if name in jobs.c]
-_DOCUMENTS = ["waiting_for", "progress", "failures", "executor", "usage"]
+_DOCUMENTS = ["waiting_for", "progress", "failures", "executor", "usage", "usages"]
 _PREFECT = {f"prefect_{name}": name for name in PrefectState.model_fields}
 
 

@@ -1,6 +1,6 @@
 """What an attempt's own reports mean for the job's row: pure functions, shared by every store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -91,14 +91,21 @@ def describe(row: Row, now: datetime, *, dataset: str | None, sources: Sequence[
     return row if after == row else after.model_copy(update={"updated_at": now})
 
 
-def use(row: Row, usage: Usage, now: datetime) -> Row:
-    """Return the row with usage added: sums, but the largest for the peak memory."""
+def use(row: Row, token: int, usage: Usage, now: datetime) -> Row:
+    """Return the row with what the holder of a token used, in the place of what it said before, and with the total."""
+    usages = {**row.usages, str(token): storable(usage)}
+    after = row.model_copy(update={"usages": usages, "usage": _total(usages.values())})
+    return row if after == row else after.model_copy(update={"updated_at": now})
+
+
+def _total(usages: Collection[Usage]) -> Usage:
+    """Return the sums, but the largest for the peak memory."""
     total: dict[str, Any] = {}
     for name in Usage.model_fields:
-        parts = [part for part in (getattr(row.usage, name), storable(getattr(usage, name))) if part is not None]
+        parts = [part for one in usages if (part := getattr(one, name)) is not None]
         if parts:
             total[name] = max(parts) if name == "peak_memory_bytes" else sum(parts)
-    return row.model_copy(update={"usage": Usage(**total), "updated_at": now})
+    return Usage(**total)
 
 
 def advance(row: Row, progress: Progress) -> Row:

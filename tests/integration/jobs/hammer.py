@@ -15,7 +15,7 @@ from prefect_narrative.settings import Settings
 
 def main() -> None:
     url, seed, file = sys.argv[1:]
-    chance = random.Random(int(seed))
+    chance, token = random.Random(int(seed)), 1000 + int(seed)
     news = [Observation.model_validate(one) for one in json.loads(Path(file).read_text())]
     jobs = sorted({one.job_id for one in news}, key=str)
     work = [("news", one) for one in news * 2] + [("usage", job_id) for job_id in jobs] + [("start", jobs[0])]
@@ -31,7 +31,7 @@ def main() -> None:
             while store.get(JobId(what)) is None:
                 store.apply(chance.choice(news), cause=f"process {seed}")
             if kind == "usage":
-                store.add_usage(JobId(what), Usage(read_rows=1))
+                store.add_usage(JobId(what), token, Usage(read_rows=1))
             else:
                 store.begin_attempt(JobId(what), Executor(host="here", pid=int(seed)))
 

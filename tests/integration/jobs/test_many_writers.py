@@ -176,17 +176,17 @@ def test_forks_in_the_midst_of_other_threads_work(sqlite_url: str) -> None:
     with SqlJobStore(sqlite_url, patience=PATIENT) as store, ThreadPoolExecutor(3) as pool:
         store.apply(news_of(job_id)[0], cause="parent")
 
-        def go_on() -> int:
+        def go_on(token: int) -> int:
             count = 0
             while not stop.is_set():
-                store.add_usage(job_id, Usage(read_rows=1))
                 count += 1
+                store.add_usage(job_id, token, Usage(read_rows=count))
             return count
 
-        counts = [pool.submit(go_on) for _ in range(3)]
+        counts = [pool.submit(go_on, token) for token in range(1, 4)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # later Pythons warn of forks beside threads
-            children = [forked(lambda: store.add_usage(job_id, Usage(written_rows=1))) for _ in range(15)]
+            children = [forked(lambda: store.add_usage(job_id, os.getpid(), Usage(written_rows=1))) for _ in range(15)]
         assert [ended_well(child) for child in children] == [True] * 15
         stop.set()
         total = sum(one.result() for one in counts)

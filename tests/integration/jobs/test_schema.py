@@ -10,17 +10,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Select, inspect, text
+from sqlalchemy import CompoundSelect, Connection, Select, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from prefect_narrative.jobs.cursor import cursor_after, position_of
-from prefect_narrative.jobs.record import Heartbeat, Job, JobFilter, JobId
+from prefect_narrative.jobs.record import Heartbeat, Job, JobFilter, JobId, PrefectState, RequestSource, Usage
 from prefect_narrative.jobs.schema import HEAD
-from prefect_narrative.jobs.sql import SqlJobStore, active_query, open_store, page_query
+from prefect_narrative.jobs.sql import SqlJobStore, active_query, heartbeats_query, open_store, page_query
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.table import metadata
 from prefect_narrative.settings import Settings
@@ -57,6 +58,59 @@ def test_checks_of_the_migration_are_those_of_the_models(url: str, empty_url: st
             checks = {name: reflected.get_check_constraints(name) for name in metadata.tables}
             found.append({(table, one["name"]): one["sqltext"] for table in checks for one in checks[table]})
     assert found[0] == found[1]
+
+
+def test_a_table_of_version_0001_keeps_its_rows(empty_url: str, tmp_path: Path) -> None:
+    used = {"usage": """'{"cpu_seconds": 1.5, "peak_memory_bytes": 7, "read_rows": null}'"""}
+    event = {"job_id": FULL["job_id"], "number": "1", "to_state": "'pending'", "move": "'normal'", "attempt": "1"}
+    event |= {"at": FULL["created_at"], "cause": "'x'"}
+    sign = {"job_id": FULL["job_id"], "token": "1", "at": FULL["created_at"], "host": "'h'", "boot_id": "'b'"}
+    sign |= {"pid_namespace": "'n'", "pid": "1", "process_started_at": "1.0"}
+    inserts = [
+        insert_text("jobs", FULL | used),
+        insert_text("jobs", FULL | {"job_id": f"'{UUID(int=8).hex}'"}),
+        insert_text("job_events", event),
+        insert_text("job_heartbeats", sign),
+    ]
+    with SqlJobStore(empty_url) as old:
+
+        def make(connection: Connection) -> None:
+            config = Config()
+            config.set_main_option("script_location", "prefect_narrative.jobs:migrations")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+            for insert in inserts:
+                connection.execute(text(insert))
+
+        old.database.write(make)
+    with open_store(Settings(home=tmp_path, database_url=empty_url)) as store:
+        expected = Job(
+            job_id=JOB_ID,
+            type="t",
+            request_source=RequestSource(type="api"),
+            state=JobState.PENDING,
+            usage=Usage(cpu_seconds=1.5, peak_memory_bytes=7),
+            created_at=NOON,
+            updated_at=NOON,
+            prefect=PrefectState(state_id=JOB_ID, type="X", name="X", timestamp=NOON),
+        )
+        assert store.get(JOB_ID) == expected
+        other = expected.model_copy(update={"job_id": UUID(int=8), "usage": Usage()})
+        assert store.get(JobId(UUID(int=8))) == other
+        assert [one.cause for one in store.events(JOB_ID)] == ["x"]
+        heartbeat = Heartbeat(
+            job_id=JOB_ID, token=1, at=NOON, host="h", boot_id="b", pid_namespace="n", pid=1, process_started_at=1.0
+        )
+        assert store.heartbeats() == {JOB_ID: heartbeat}
+        for _ in range(2):
+            store.add_usage(JOB_ID, 5, Usage(cpu_seconds=0.5, read_rows=3))
+        job = store.get(JOB_ID)
+        assert job is not None
+        assert job.usage == Usage(cpu_seconds=2.0, peak_memory_bytes=7, read_rows=3)
+        # A process that runs on with the older version writes what it always wrote.
+        with store.database.engine.begin() as connection:
+            connection.execute(text(insert_text("jobs", FULL | {"job_id": f"'{UUID(int=9).hex}'"})))
+        assert store.get(JobId(UUID(int=9))) == other.model_copy(update={"job_id": UUID(int=9)})
 
 
 def test_a_second_opening_does_not_import_alembic(sqlite_url: str, tmp_path: Path) -> None:
@@ -186,6 +240,7 @@ def test_events_can_not_be_rewritten_and_go_with_their_job(sql_store: SqlJobStor
             token=1,
             at=NOON,
             host="h",
+            machine_id="m",
             boot_id="b",
             pid_namespace="n",
             pid=1,
@@ -235,6 +290,12 @@ def fill(connection: Connection, sqlite: bool) -> None:
     connection.execute(
         text("INSERT INTO job_tags (tag, created_at, job_id) SELECT 'g' || type, created_at, job_id FROM jobs")
     )
+    connection.execute(
+        text(
+            "INSERT INTO job_heartbeats (job_id, token, at, host, boot_id, pid_namespace, pid, process_started_at) "
+            "SELECT job_id, 1, created_at, 'h', 'b', 'n', 1, 1.0 FROM jobs"
+        )
+    )
     connection.execute(text("ANALYZE"))
 
 
@@ -248,7 +309,7 @@ def plan_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         with store.database.engine.begin() as connection:
             fill(connection, sqlite)
 
-        def plan(query: Select[Any]) -> str:
+        def plan(query: Select[Any] | CompoundSelect[Any]) -> str:
             with store.database.engine.connect() as connection:
                 compiled = query.compile(connection, compile_kwargs={"render_postcompile": True})
                 words = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN "
@@ -298,3 +359,11 @@ def test_every_list_is_read_by_an_index(
 
 def test_active_jobs_and_single_ones_are_read_by_an_index(plan_of: Callable[[Select[Any]], str]) -> None:
     assert "ix_jobs_active" in plan_of(active_query())
+
+
+def test_signs_of_life_are_read_by_an_index(plan_of: Callable[[Select[Any] | CompoundSelect[Any]], str]) -> None:
+    plan = plan_of(heartbeats_query(NOON + timedelta(seconds=19900)))
+    assert "ix_jobs_active" in plan
+    assert "ix_jobs_state" in plan or "ix_jobs_ended_at" in plan
+    assert "SCAN jobs\n" not in plan + "\n"
+    assert "Seq Scan on jobs" not in plan

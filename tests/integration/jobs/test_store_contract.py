@@ -61,6 +61,7 @@ HEARTBEAT = Heartbeat(
     token=2,
     at=at(1),
     host="here",
+    machine_id="m",
     boot_id="b",
     pid_namespace="4026531836",
     pid=2**31,
@@ -93,13 +94,13 @@ def test_a_whole_life_is_told_by_the_record_and_its_events(store: JobStore, cloc
     assert attempt == Attempt(number=1, token=4)
     store.describe(JOB_ID, sources=["raw", "more"])
     store.set_progress(JOB_ID, Progress(fraction=0.5, message="halfway", at=at(3)))
-    store.add_usage(JOB_ID, Usage(cpu_seconds=0.25, peak_memory_bytes=2**40, read_rows=3))
+    store.add_usage(JOB_ID, 4, Usage(cpu_seconds=0.25, peak_memory_bytes=2**40, read_rows=3))
     store.add_failure(JOB_ID, FAILURE)
     store.apply(seen("SCHEDULED", 5, name="AwaitingRetry"), cause="event")
     store.apply(seen("RUNNING", 6), cause="hook")
     attempt = store.begin_attempt(JOB_ID, EXECUTOR)
     assert attempt == Attempt(number=2, token=5)
-    store.add_usage(JOB_ID, Usage(cpu_seconds=0.5, peak_memory_bytes=1, written_bytes=9))
+    store.add_usage(JOB_ID, 5, Usage(cpu_seconds=0.5, peak_memory_bytes=1, written_bytes=9))
     store.stage_result(JOB_ID, attempt.token, {"rows": 3, "bounds": [1.5, None]})
     staged = store.get(JOB_ID)
     assert staged is not None
@@ -170,7 +171,7 @@ def test_an_unknown_job_is_none_or_an_error(store: JobStore) -> None:
         lambda: store.stage_result(JOB_ID, 1, {}),
         lambda: store.add_failure(JOB_ID, FAILURE),
         lambda: store.describe(JOB_ID, dataset="d"),
-        lambda: store.add_usage(JOB_ID, Usage()),
+        lambda: store.add_usage(JOB_ID, 1, Usage()),
         lambda: store.set_progress(JOB_ID, Progress(message="m", at=NOON)),
         lambda: store.apply(seen("RUNNING", 1), cause="read", if_version=3),
     ):
@@ -268,6 +269,50 @@ def test_a_sign_of_life_gives_way_to_a_newer_attempts_only(store: JobStore) -> N
     for newer in ({"at": at(5)}, {"token": 3, "pid": 5}):
         store.beat(HEARTBEAT.model_copy(update=newer))
         assert store.heartbeat(JOB_ID) == HEARTBEAT.model_copy(update=newer)
+
+
+def test_signs_of_life_of_all_jobs_that_may_still_have_a_process(store: JobStore) -> None:
+    def beat(number: int, *states: tuple[str, float]) -> Heartbeat:
+        for prefect_type, second in states:
+            store.apply(seen(prefect_type, second, UUID(int=number)), cause="event")
+        heartbeat = HEARTBEAT.model_copy(update={"job_id": UUID(int=number), "pid": number})
+        store.beat(heartbeat)
+        return heartbeat
+
+    running = beat(1, ("RUNNING", 0))
+    cancelling = beat(2, ("RUNNING", 0), ("CANCELLING", 1))
+    retrying = beat(3, ("FAILED", 0), ("SCHEDULED", 1))
+    early = beat(4, ("CANCELLED", 10))
+    late = beat(5, ("CANCELLED", 20))
+    beat(6, ("FAILED", 20))
+    beat(7, ("CANCELLED", 20), ("CRASHED", 21))
+    store.apply(seen("RUNNING", 0, UUID(int=8)), cause="event")
+    active = [running, cancelling, retrying]
+    for expected, ended_from in (
+        (active, None),
+        ([*active, early, late], NOON),
+        ([*active, late], at(10.000001)),
+        ([*active, late], at(20)),
+        (active, at(20.000001)),
+    ):
+        assert dict(store.heartbeats(ended_from=ended_from)) == {one.job_id: one for one in expected}
+    assert dict(store.heartbeats()) == {one.job_id: one for one in active}
+
+
+def test_what_a_token_used_counts_once(store: JobStore, clock: Any) -> None:
+    before = store.apply(seen("RUNNING", 2), cause="hook")
+    store.add_usage(JOB_ID, 1, Usage(cpu_seconds=1.5, peak_memory_bytes=7, read_rows=3))
+    clock.now = at(5)
+    store.add_usage(JOB_ID, 2, Usage(cpu_seconds=0.25, peak_memory_bytes=9, written_rows=1))
+    total = Usage(cpu_seconds=1.75, peak_memory_bytes=9, read_rows=3, written_rows=1)
+    both = before.model_copy(update={"usage": total, "updated_at": at(5)})
+    assert store.get(JOB_ID) == both
+    clock.now = at(6)
+    store.add_usage(JOB_ID, 1, Usage(cpu_seconds=1.5, peak_memory_bytes=7, read_rows=3))
+    assert store.get(JOB_ID) == both
+    store.add_usage(JOB_ID, 2, Usage(cpu_seconds=float("nan"), peak_memory_bytes=1))
+    replaced = Usage(cpu_seconds=1.5, peak_memory_bytes=7, read_rows=3)
+    assert store.get(JOB_ID) == both.model_copy(update={"usage": replaced, "updated_at": at(6)})
 
 
 def test_tags_and_creation_can_become_known_later(store: JobStore) -> None:

@@ -135,10 +135,32 @@ def test_what_a_killed_process_had_claimed_is_delivered(outbox: Outbox, store: M
     claimed = outbox.folder / f"{JOB_ID}.1.usage.json"
     claimed.rename(claimed.with_suffix(".taken"))
     outbox.put_usage(JOB_ID, 1, Usage(read_rows=10))
-    assert outbox.drain(store) + outbox.drain(store) == 2
+    outbox.put_usage(JOB_ID, 2, Usage(read_rows=100))
+    assert outbox.drain(store) + outbox.drain(store) == 3
     job = store.get(JOB_ID)
     assert job is not None
-    assert job.usage == Usage(read_rows=11)
+    assert job.usage == Usage(read_rows=110)  # of one token the later letter counts
+
+
+def test_a_letter_that_is_delivered_twice_counts_once(
+    outbox: Outbox, store: MemoryJobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any, **__: Any) -> None:
+        raise JobTableUnavailableError("the process died before it removed the letter")
+
+    for kind in ("result", "failure", "usage"):
+        given = {"result": {"rows": 3}, "failure": FAILURE, "usage": Usage(read_rows=2)}[kind]
+        getattr(outbox, f"put_{kind}")(JOB_ID, 1, given)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", die)
+            assert outbox.drain(store) == 0
+        once = store.get(JOB_ID)
+        assert once is not None
+        assert outbox.drain(store) == 1
+        after = store.get(JOB_ID)
+        assert after is not None
+        assert after == once.model_copy(update={"updated_at": after.updated_at})
+    assert after.usage == Usage(read_rows=2)
 
 
 def test_many_drain_at_once(outbox: Outbox, store: MemoryJobStore) -> None:
