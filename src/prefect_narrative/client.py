@@ -23,7 +23,7 @@ from prefect_narrative.jobs.prefect_runs import ONE_SHOT_KEY, SOURCE_TAG, Prefec
 from prefect_narrative.jobs.projection import project
 from prefect_narrative.jobs.reconciler import look
 from prefect_narrative.jobs.record import Job, JobEvent, JobFilter, JobId, JobPage
-from prefect_narrative.jobs.retries import retry_due
+from prefect_narrative.jobs.retries import has_ended
 from prefect_narrative.jobs.sql import open_store
 from prefect_narrative.jobs.store import JobTableUnavailableError
 from prefect_narrative.settings import Settings
@@ -31,8 +31,6 @@ from prefect_narrative.settings import Settings
 logger = logging.getLogger(__name__)
 
 POLL_EVERY = timedelta(seconds=0.5)
-RETRY_GRACE = timedelta(seconds=10)
-"""How long a retry may be overdue before nobody is believed to be there to make it."""
 
 
 class PrefectUnavailableError(NarrativeError, ConnectionError):
@@ -207,7 +205,7 @@ class Client:
             if job != last:
                 yield job
                 last = job
-            if job.state.terminal and not _comes_back(job):
+            if has_ended(job, datetime.now(UTC)):
                 return
             if until is not None and time.monotonic() >= until:
                 raise WaitTimeoutError(f"Job {job_id} is still {job.state} after {timeout}.")
@@ -277,12 +275,6 @@ def reaching() -> Iterator[None]:
         if isinstance(exc, NarrativeError) or "PREFECT_API_URL" not in str(exc):
             raise
         raise PrefectUnavailableError("No Prefect server is configured, and no `narrative up` runs.") from exc
-
-
-def _comes_back(job: Job) -> bool:
-    """Return whether a reconciler is about to try the job again, because its process died."""
-    due = retry_due(job)
-    return due is not None and datetime.now(UTC) < due + RETRY_GRACE
 
 
 def _reason(response: httpx.Response) -> str:

@@ -12,6 +12,8 @@ BACKOFF = (timedelta(seconds=5), timedelta(seconds=20), timedelta(seconds=60))
 """How long to wait before the first, the second and each further retry."""
 FORGOTTEN_AFTER = timedelta(minutes=10)
 """A process that died longer ago than this is not made up for: nobody waits for it any more."""
+RETRY_GRACE = timedelta(seconds=10)
+"""How long a retry may be overdue before nobody is believed to be there to make it."""
 
 
 def backoff(used: int) -> timedelta:
@@ -33,3 +35,11 @@ def retry_due(job: Job) -> datetime | None:
     most = said if isinstance(said, int) else MAX_RETRIES
     died = sum(one.kind is FailureKind.INFRASTRUCTURE for one in job.failures)
     return None if died > most else job.ended_at + backoff(died - 1)
+
+
+def has_ended(job: Job, now: datetime) -> bool:
+    """Return whether a job is at rest and nobody is about to try it again by itself: what callers wait for."""
+    if not job.state.terminal:
+        return False
+    due = retry_due(job)
+    return due is None or now >= due + RETRY_GRACE

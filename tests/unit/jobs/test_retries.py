@@ -7,7 +7,7 @@ import pytest
 
 from prefect_narrative.errors import FailureKind
 from prefect_narrative.jobs.record import Failure, Job, PrefectState, RequestSource
-from prefect_narrative.jobs.retries import BACKOFF, backoff, retry_due
+from prefect_narrative.jobs.retries import BACKOFF, RETRY_GRACE, backoff, has_ended, retry_due
 from prefect_narrative.jobs.states import JobState
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,3 +68,13 @@ def test_everything_else_stays_as_it_is(job: Job) -> None:
 
 def test_a_nonsensical_number_means_the_usual_one() -> None:
     assert retry_due(failed(DIED, input={"max_retries": "many"})) == AT + timedelta(seconds=5)
+
+
+def test_a_job_has_ended_when_nobody_is_about_to_try_it_again() -> None:
+    assert not has_ended(failed(DIED), AT)
+    assert not has_ended(failed(DIED), AT + BACKOFF[0] + RETRY_GRACE - timedelta(microseconds=1))
+    assert has_ended(failed(DIED), AT + BACKOFF[0] + RETRY_GRACE)
+    assert has_ended(failed(FailureKind.INPUT), AT)
+    assert has_ended(failed(DIED, input={"max_retries": 0}), AT)
+    assert has_ended(failed(state=JobState.CANCELLED), AT)
+    assert not has_ended(failed(ended_at=None, state=JobState.RUNNING), AT)
