@@ -22,9 +22,10 @@ from prefect_narrative.cli.connection import UpRecord, connect, read_up
 from prefect_narrative.cli.exits import ExitCode
 from prefect_narrative.cli.options import Json
 from prefect_narrative.cli.output import Output
-from prefect_narrative.cli.records import record, table_of
+from prefect_narrative.cli.records import table_of
 from prefect_narrative.cli.stack import StartFailedError
 from prefect_narrative.errors import NarrativeError
+from prefect_narrative.jobs.document import record
 from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.planes.plane import Rows

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from prefect_narrative.cli.exits import ExitCode
 from prefect_narrative.cli.output import Output, clean, seconds, terminal
-from prefect_narrative.cli.records import details, record
+from prefect_narrative.cli.records import details
 from prefect_narrative.client import Client
+from prefect_narrative.jobs.document import record
 from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.states import JobState
 

@@ -13,7 +13,8 @@ from prefect_narrative.cli.connection import connect
 from prefect_narrative.cli.exits import ExitCode, NotFoundError, UsageError
 from prefect_narrative.cli.options import Json, Timeout
 from prefect_narrative.cli.output import Output
-from prefect_narrative.cli.records import details, event_row, record, table_of
+from prefect_narrative.cli.records import details, event_row, table_of
+from prefect_narrative.jobs.document import record
 from prefect_narrative.jobs.record import Job, JobFilter, JobId
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import MAX_PAGE, JobReader

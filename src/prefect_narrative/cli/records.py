@@ -1,15 +1,9 @@
-"""How a job's record is shown: for people as fields and tables, for programs as JSON."""
+"""How a job's record is shown to people: as fields and tables."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from prefect_narrative.cli.output import Output, dumps, seconds
 from prefect_narrative.jobs.record import Job, JobEvent, Usage
-
-
-def record(job: Job) -> dict[str, Any]:
-    """Return a job's record for programs, with its queue and run time."""
-    return {**job.model_dump(mode="json"), "queue_seconds": job.queue_seconds, "run_seconds": job.run_seconds}
 
 
 def table_of(jobs: Sequence[Job], output: Output) -> None:

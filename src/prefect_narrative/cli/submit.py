@@ -61,7 +61,7 @@ def submit(
         if wait:
             return ended(follow(client, job.job_id, output, timeout), output)
     if as_json:
-        from prefect_narrative.cli.records import record  # noqa: PLC0415 - only where it is needed
+        from prefect_narrative.jobs.document import record  # noqa: PLC0415 - only where it is needed
 
         output.document(record(job))
     output.line(f"{job.job_id} {job.state}")
