@@ -25,6 +25,7 @@ from prefect_narrative.jobs.reconciler import look
 from prefect_narrative.jobs.record import Job, JobEvent, JobFilter, JobId, JobPage
 from prefect_narrative.jobs.retries import has_ended
 from prefect_narrative.jobs.sql import open_store
+from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import JobTableUnavailableError
 from prefect_narrative.settings import Settings
 
@@ -79,6 +80,22 @@ class IdempotencyConflictError(NarrativeError, ValueError):
     kind: ClassVar[FailureKind] = FailureKind.INPUT
     code: ClassVar[str] = "idempotency_conflict"
     remedy = "Use another key, or the same inputs."
+
+
+class JobEndedError(NarrativeError, ValueError):
+    """The job has ended, so there is nothing to cancel."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "job_ended"
+    remedy = "Nothing; `narrative jobs show` tells how it ended."
+
+
+class NotRetryableError(NarrativeError, ValueError):
+    """The job can't be tried again."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "not_retryable"
+    remedy = "Submit a new job with the same inputs."
 
 
 class WaitTimeoutError(NarrativeError, TimeoutError):
@@ -177,6 +194,59 @@ class Client:
         row = self._store.get(JobId(job_id))
         if row is not None and row.state.terminal:
             return row
+        return self._looked_up(job_id)
+
+    def cancel(self, job_id: UUID) -> Job:
+        """Ask for a job to be cancelled, and return its record.
+
+        A job that waits is `cancelled` at once; one that runs is `pending_cancellation` until its process has ended.
+
+        Raises:
+            JobEndedError: the job has ended.
+            UnknownJobError: there is no such job.
+            PrefectUnavailableError: Prefect can't be reached.
+        """
+        job = self._looked_up(job_id)
+        if has_ended(job, datetime.now(UTC)):
+            raise JobEndedError(f"Job {job_id} can't be cancelled: it is {job.state} since {job.ended_at}.")
+        if job.state is JobState.PENDING_CANCELLATION:
+            return job
+        with self._prefect() as client:
+            runs = PrefectRuns(client)
+            if job.state.terminal:  # its process died, and another attempt is due
+                taken = runs.end(job_id, job.prefect.state_id, "CANCELLED", "Cancelled before it was tried again.")
+            else:
+                taken = runs.cancel(job_id, f"Cancelled by {self._source}.")
+        job = self._looked_up(job_id)
+        if not taken and job.state is not JobState.CANCELLED:
+            raise JobEndedError(f"Job {job_id} can't be cancelled: it is {job.state} by now.")
+        return job
+
+    def retry(self, job_id: UUID) -> Job:
+        """Open a failed or cancelled job again for another attempt, and return its record, pending.
+
+        Raises:
+            NotRetryableError: the job has not ended, has completed, or no worker can take it.
+            UnknownJobError: there is no such job.
+            PrefectUnavailableError: Prefect can't be reached.
+        """
+        job = self._looked_up(job_id)
+        if not job.state.terminal:
+            raise NotRetryableError(
+                f"Job {job_id} is {job.state}: only a job that has ended can be retried.",
+                remedy="Wait for its end, or cancel it first.",
+            )
+        if job.state is JobState.COMPLETED:
+            raise NotRetryableError(f"Job {job_id} has completed, and its result stands.")
+        with self._prefect() as client:
+            if not PrefectRuns(client).retry(job_id, job.prefect.state_id, f"Retried by {self._source}."):
+                raise NotRetryableError(
+                    f"Job {job_id} can't be retried: its run was deleted, has no deployment, or moved just now."
+                )
+        return self._looked_up(job_id)
+
+    def _looked_up(self, job_id: UUID) -> Job:
+        """Return a job's record as Prefect's run is at this moment."""
         with self._prefect() as client:
             row = look(self._store, PrefectRuns(client), job_id)
         if row is None:

@@ -63,3 +63,11 @@ class NarrativeError(Exception):
     def retryable(self) -> bool:
         """Whether a new attempt of the same job may end otherwise."""
         return self.kind.retryable
+
+
+class SupersededError(NarrativeError):
+    """Another attempt of this job has taken over."""
+
+    kind: ClassVar[FailureKind] = FailureKind.OPERATOR
+    code: ClassVar[str] = "superseded"
+    remedy = "Nothing: the newer attempt does the work, or the job was cancelled."

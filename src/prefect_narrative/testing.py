@@ -143,19 +143,22 @@ class MemoryJobStore(JobStore):
         data_plane: str | None = None,
         code_version: str | None = None,
         token: int | None = None,
+        as_given: bool = False,
     ) -> Attempt:
         with self._lock:
+            before = self._known(job_id)
             after = work.begin(
-                self._known(job_id),
+                before,
                 executor,
                 self._clock(),
                 dataset=dataset,
                 data_plane=data_plane,
                 code_version=code_version,
                 token=token,
+                as_given=as_given,
             )
             self._keep(after)
-            return Attempt(number=after.attempt, token=after.token)
+            return Attempt(number=after.attempt, token=after.token, follows=before.token > 0)
 
     @override
     def stage_result(self, job_id: JobId, token: int, result: Mapping[str, Any]) -> None:

@@ -43,10 +43,12 @@ def make_app() -> App:
         f"{here}.deploy:reconciler", name="reconciler", help="Keep the job table true to Prefect, until stopped."
     )
     app.command(f"{here}.submit:submit", name="submit", help="Submit a job.")
-    jobs = App(name="jobs", help="List, show and wait for jobs.")
+    jobs = App(name="jobs", help="List, show, wait for, cancel and retry jobs.")
     jobs.command(f"{here}.jobs:list_jobs", name="list", help="List jobs, newest first.")
     jobs.command(f"{here}.jobs:show", name="show", help="Show everything about one job.")
     jobs.command(f"{here}.jobs:wait", name="wait", help="Wait until a job has ended.")
+    jobs.command(f"{here}.job_actions:cancel", name="cancel", help="Cancel a job.")
+    jobs.command(f"{here}.job_actions:retry", name="retry", help="Open a failed or cancelled job again.")
     app.command(jobs)
     datasets = App(name="datasets", help="List and show datasets and views.")
     datasets.command(f"{here}.datasets:list_datasets", name="list", help="List datasets and views.")

@@ -40,10 +40,11 @@ def reconciler() -> int:
     from prefect_narrative.jobs.outbox import Outbox  # noqa: PLC0415 - Prefect reads its settings on import
     from prefect_narrative.jobs.reconciler import Reconciler  # noqa: PLC0415
     from prefect_narrative.jobs.sql import open_store  # noqa: PLC0415
+    from prefect_narrative.planes.fences import Fences  # noqa: PLC0415
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
     with open_store(settings) as store:
-        Reconciler(store, Outbox(settings.outbox)).run(stop)
+        Reconciler(store, Outbox(settings.outbox), Fences(settings)).run(stop)
     return ExitCode.OK

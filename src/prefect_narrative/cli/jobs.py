@@ -97,7 +97,7 @@ def show(job: str, /, *, as_json: Json = False) -> int:
         as_json: Print the record and its events as JSON.
     """
     output = Output(as_json=as_json)
-    with _client() as client:
+    with connected() as client:
         found, current = _newest(client, identify(job, client))
         events = client.events(found.job_id)
     if not current:
@@ -120,7 +120,7 @@ def wait(job: str, /, *, timeout: Timeout = None, as_json: Json = False) -> int:
         as_json: Print the record at the end as JSON.
     """
     output = Output(as_json=as_json)
-    with _client() as client:
+    with connected() as client:
         from prefect_narrative.cli.following import ended, follow  # noqa: PLC0415 - it needs Prefect
 
         return ended(follow(client, identify(job, client), output, timeout), output)
@@ -155,7 +155,8 @@ def in_utc(moment: datetime | None) -> datetime | None:
 
 
 @contextmanager
-def _client() -> "Iterator[Client]":
+def connected() -> "Iterator[Client]":
+    """Yield a client of the server that is meant; what can't be reached is told in our words."""
     settings = Settings()
     connect(settings)
     from prefect_narrative.client import Client, reaching  # noqa: PLC0415 - Prefect reads its settings on import

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from prefect_narrative.cli.connection import connect
 from prefect_narrative.cli.exits import ExitCode, UsageError
-from prefect_narrative.cli.options import Json, Timeout
+from prefect_narrative.cli.options import Json, Timeout, Wait, check_timeout
 from prefect_narrative.cli.output import Output
 from prefect_narrative.settings import Settings
 
@@ -26,7 +26,7 @@ def submit(
     *inputs: str,
     key: Annotated[str | None, Parameter(alias="-k")] = None,
     again: Annotated[bool, Parameter(negative="")] = False,
-    wait: Annotated[bool, Parameter(negative="", alias="-w")] = False,
+    wait: Wait = False,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> int:
@@ -48,8 +48,7 @@ def submit(
     parameters = parse_inputs(inputs)
     if again and key is None:
         raise UsageError("--again says nothing without --key.")
-    if timeout is not None and not wait:
-        raise UsageError("--timeout says nothing without --wait.")
+    check_timeout(timeout, wait=wait)
     settings = Settings()
     connect(settings)
     from prefect_narrative.cli.following import ended, follow  # noqa: PLC0415 - Prefect reads its settings on import

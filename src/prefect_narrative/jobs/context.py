@@ -4,29 +4,22 @@ import logging
 import os
 import resource
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from contextvars import ContextVar, copy_context
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID
 
-import psutil
-
 from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.jobs.outbox import Outbox
-from prefect_narrative.jobs.record import Executor, Failure, Heartbeat, JobId, Progress, Usage
+from prefect_narrative.jobs.pulse import Pulse
+from prefect_narrative.jobs.record import Executor, Failure, JobId, Progress, Usage
 from prefect_narrative.jobs.store import Attempt, JobStore, JobTableUnavailableError
 
 logger = logging.getLogger(__name__)
-
-HEARTBEAT_EVERY = timedelta(seconds=15)
-PROGRESS_EVERY = timedelta(seconds=1)
-ARTIFACT_AFTER = timedelta(seconds=2)
 
 R = TypeVar("R", bound="Resource")
 
@@ -86,9 +79,8 @@ def current_job() -> "JobContext":
 class JobContext:
     """One attempt at a job, from its start until its resources are released.
 
-    A thread of its own writes progress (at most one write a second) and a heartbeat (every 15 seconds). If the job
-    table can't be reached, the work goes on: result, failure and usage go to the outbox, progress and heartbeats are
-    dropped.
+    A thread of its own (`Pulse`) writes progress and heartbeats, and sees when the attempt must end. If the job table
+    can't be reached, the work goes on: result, failure and usage go to the outbox.
 
     Args:
         job_id: The job.
@@ -100,6 +92,7 @@ class JobContext:
         data_plane: The plane's name, where the job has one.
         code_version: Version of the code that runs.
         show: Shows progress elsewhere too, once the job has run for two seconds.
+        leave: Makes the body end where this attempt must; takes the reason.
     """
 
     def __init__(
@@ -114,6 +107,7 @@ class JobContext:
         data_plane: str | None = None,
         code_version: str | None = None,
         show: Callable[[Progress], None] | None = None,
+        leave: Callable[[str], None] | None = None,
     ) -> None:
         self.job_id = JobId(job_id)
         self._store = store
@@ -123,11 +117,6 @@ class JobContext:
         self._message = "started"
         self._fraction: float | None = None
         self._span = (0.0, 1.0)
-        self._shown: tuple[str, float | None] | None = None
-        self._written: tuple[str, float | None] | None = None
-        self._show = show
-        self._stop = threading.Event()
-        self._started = time.monotonic()
         self._cpu_at_start = time.process_time()
         executor = executor or Executor(host=socket.gethostname(), pid=os.getpid())
         # Tokens are microseconds of the clock, or one more than the last: an attempt that starts while the table is
@@ -144,10 +133,8 @@ class JobContext:
             )
         except (JobTableUnavailableError, KeyError) as exc:
             logger.warning("Job %s starts without the job table: %s", job_id, exc, extra={"job_id": str(job_id)})
-            self.attempt = Attempt(number=attempt_hint, token=token)
-        self._pulse = threading.Thread(
-            target=copy_context().run, args=(self._beat_until_stopped,), name="narrative-pulse", daemon=True
-        )
+            self.attempt = Attempt(number=attempt_hint, token=token, follows=True)
+        self._pulse = Pulse(self.job_id, self.token, store, self._progress_now, show=show, leave=leave)
 
     @property
     def token(self) -> int:
@@ -164,8 +151,7 @@ class JobContext:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the pulse, store the usage, release everything."""
-        self._stop.set()
-        self._pulse.join(timeout=5)
+        self._pulse.stop()
         _current.reset(self._reset)
         try:
             self._attend("keep the usage", self._keep_usage)
@@ -269,35 +255,6 @@ class JobContext:
         fraction = min(1.0, max(0.0, start + (until - start) * within))
         return Progress(fraction=round(fraction, 3), message=self._message, at=datetime.now(UTC))
 
-    def _beat_until_stopped(self) -> None:
-        machine = Machine.here()
-        next_beat, stopping = 0.0, False
-        while True:
-            now = time.monotonic()
-            try:
-                if now >= next_beat:
-                    self._store.beat(machine.heartbeat(self.job_id, self.token))
-                    next_beat = now + HEARTBEAT_EVERY.total_seconds()
-                self._tell_progress(now)
-            except JobTableUnavailableError as exc:
-                logger.debug("Sign of life of job %s was lost: %s", self.job_id, exc)
-            except Exception:
-                logger.exception("Sign of life of job %s failed", self.job_id)
-            if stopping:
-                return
-            # Once more after the end: what a short job did last is in its row, too.
-            stopping = self._stop.wait(PROGRESS_EVERY.total_seconds())
-
-    def _tell_progress(self, now: float) -> None:
-        seen = self._progress_now()
-        news = (seen.message, seen.fraction)
-        if self._show is not None and news != self._shown and now - self._started >= ARTIFACT_AFTER.total_seconds():
-            self._show(seen)
-            self._shown = news
-        if news != self._written:
-            self._store.set_progress(self.job_id, seen)
-            self._written = news
-
 
 def failure_of(error: BaseException, attempt: int) -> Failure:
     """Return the record of why an attempt failed.
@@ -330,50 +287,3 @@ def failure_of(error: BaseException, attempt: int) -> Failure:
         remedy=remedy,
         retryable=kind.retryable,
     )
-
-
-class Machine:
-    """This process and its machine, as a heartbeat names them."""
-
-    def __init__(
-        self, host: str, machine_id: str, boot_id: str, pid_namespace: str, pid: int, process_started_at: float
-    ) -> None:
-        self.host = host
-        self.machine_id = machine_id
-        self.boot_id = boot_id
-        self.pid_namespace = pid_namespace
-        self.pid = pid
-        self.process_started_at = process_started_at
-
-    @classmethod
-    def here(cls) -> Self:
-        """Return this process on this machine."""
-        return cls(
-            socket.gethostname(),
-            _machine_id(),
-            Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
-            str(Path("/proc/self/ns/pid").readlink()),
-            os.getpid(),
-            psutil.Process().create_time(),
-        )
-
-    def heartbeat(self, job_id: UUID, token: int) -> Heartbeat:
-        """Return a sign of life as of now."""
-        return Heartbeat(
-            job_id=job_id,
-            token=token,
-            at=datetime.now(UTC),
-            host=self.host,
-            machine_id=self.machine_id,
-            boot_id=self.boot_id,
-            pid_namespace=self.pid_namespace,
-            pid=self.pid,
-            process_started_at=self.process_started_at,
-        )
-
-
-def _machine_id() -> str:
-    try:
-        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""  # containers often have none

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,9 +23,10 @@ from prefect.context import FlowRunContext
 from prefect.utilities.timeout import timeout
 from pydantic import BaseModel, Field
 
-from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.errors import FailureKind, NarrativeError, SupersededError
 from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.hooks import HOOKS, here
+from prefect_narrative.jobs.leaving import leave
 from prefect_narrative.jobs.record import Executor, Progress
 from prefect_narrative.jobs.retries import MAX_RETRIES, backoff
 
@@ -34,6 +36,8 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
 
+LEAVE_SECONDS = 2.0
+"""How long an attempt that has to leave waits for its end."""
 JOB_TYPE_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -245,6 +249,7 @@ def _context(known: JobType, inputs: Mapping[str, Any]) -> JobContext:
         data_plane=plane if isinstance(plane := inputs.get("data_plane"), str) else None,
         code_version=_code_version(),
         show=_ProgressArtifact(run).show,
+        leave=leave,
     )
 
 
@@ -274,6 +279,12 @@ def _attempt(
         )
         context.keep_failure(late)
         raise late from exc
+    except SupersededError as exc:
+        # Prefect's run is another attempt's now, or cancelled: what became of this one is nobody's news.
+        leave(str(exc))
+        time.sleep(LEAVE_SECONDS)  # the signal ends it; where it can't, the attempt fails as any other
+        context.keep_failure(exc)
+        raise
     except Exception as exc:
         failure = context.keep_failure(exc)
         if failure.retryable:

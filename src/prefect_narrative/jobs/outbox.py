@@ -14,9 +14,10 @@ from uuid import UUID, uuid4
 
 from pydantic import Field, ValidationError
 
+from prefect_narrative.errors import SupersededError
 from prefect_narrative.jobs.record import Failure, JobId, Usage, Value
 from prefect_narrative.jobs.row import storable
-from prefect_narrative.jobs.store import JobStore, JobTableUnavailableError, SupersededError, UnknownJobError
+from prefect_narrative.jobs.store import JobStore, JobTableUnavailableError, UnknownJobError
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,13 @@
 """Prefect's flow runs, read as observations: the one place that knows what Prefect's fields mean for the job record."""
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from itertools import islice
+from typing import Any, Literal
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -15,16 +19,19 @@ from prefect.client.schemas.filters import (
     FlowRunFilterDeploymentId,
     FlowRunFilterEndTime,
     FlowRunFilterExpectedStartTime,
+    FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed
 
-from prefect_narrative.jobs.record import Observation, PrefectState, RequestSource, WaitingFor
+from prefect_narrative.jobs.record import Observation, PrefectState, RequestSource
 from prefect_narrative.jobs.states import JobState, state_of
+from prefect_narrative.jobs.waiting import of_state
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +91,17 @@ def observe(
         scheduled_for=run.expected_start_time,
         started_at=run.start_time or (state.timestamp if ours is JobState.RUNNING else None),
         ended_at=(run.end_time or state.timestamp) if ours.terminal else None,
-        waiting_for=_waiting_for(state) if ours is JobState.PENDING else None,
+        waiting_for=of_state(state),
+        held=_is_held(run, state),
     )
+
+
+def _is_held(run: FlowRun, state: State[Any]) -> bool:
+    """Return whether a process has the run, so that no worker would take it."""
+    if state.type is StateType.SCHEDULED:
+        return run.empirical_policy.retry_type == "in_process"
+    in_process = not state.state_details.pause_reschedule
+    return state.type in {StateType.RUNNING, StateType.CANCELLING} or (state.type is StateType.PAUSED and in_process)
 
 
 def _request_source(run: FlowRun, state: State[Any]) -> RequestSource | None:
@@ -116,29 +132,11 @@ def _parent(run: FlowRun) -> UUID | None:
     return None
 
 
-def _waiting_for(state: State[Any]) -> WaitingFor | None:
-    at = state.state_details.scheduled_time
-    match state.name:
-        case "AwaitingRetry" if at is not None:
-            return WaitingFor(
-                cause="backoff", fact=f"next attempt at {at:%Y-%m-%d %H:%M:%S} UTC", since=state.timestamp
-            )
-        case "AwaitingConcurrencySlot":
-            return WaitingFor(cause="limit", fact="waits for a slot of a concurrency limit", since=state.timestamp)
-        case "Suspended":
-            return WaitingFor(cause="suspended", fact="waits to be resumed", since=state.timestamp)
-        case "Pending" | "Submitting" | "InfrastructurePending":
-            return WaitingFor(cause="starting", fact="a worker has taken it and starts it", since=state.timestamp)
-        case _ if at is not None:
-            return WaitingFor(
-                cause="worker", fact=f"due since {at:%Y-%m-%d %H:%M:%S} UTC, no worker has taken it yet", since=at
-            )
-    return None
-
-
 OUR_TAG = "narrative"
 """A deployment with this tag, or with this name, makes jobs; every run of it belongs into the job table."""
 PAGE = 200
+OURS_FOR = timedelta(seconds=2)
+"""How long the list of our deployments is believed; what is deployed later is seen by the next sweep."""
 _ACTIVE_TYPES = [
     StateType.SCHEDULED,
     StateType.PENDING,
@@ -149,34 +147,78 @@ _ACTIVE_TYPES = [
 
 
 class PrefectRuns:
-    """Prefect's flow runs, asked for through its API and given as observations.
+    """Prefect's flow runs, asked for through its API and given as observations: `Runs`, as a Protocol says it.
 
     Args:
-        client: A synchronous Prefect client; its owner closes it.
+        client: A synchronous Prefect client; its owner closes it. One thread at a time.
     """
 
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client = client
         self._flow_names: dict[UUID, str] = {}
+        self._ours: dict[UUID, str] = {}
+        self._ours_read_at = -math.inf
+
+    def now(self) -> datetime:
+        """Return the time by the clock of Prefect's server, to the second."""
+        return parsedate_to_datetime(self._client.request("GET", "/health").headers["date"])
 
     def read(self, job_id: UUID) -> Observation | None:
-        """Return what Prefect says of one run, or None where it has no such run."""
+        """Return how one run is, or None where Prefect has no such run."""
+        try:
+            run = self._client.read_flow_run(job_id)
+            return self._observed(run)
+        except ObjectNotFound:
+            return None
+
+    def known(self, job_ids: Iterable[UUID]) -> dict[UUID, Observation]:
+        """Return how these runs are; those that Prefect does not have, or that can't be understood, are left out."""
+        found: dict[UUID, Observation] = {}
+        wanted = iter(job_ids)
+        while ids := list(islice(wanted, PAGE)):
+            found |= {one.job_id: one for one in self._runs(FlowRunFilter(id=FlowRunFilterId(any_=ids)))}
+        return found
+
+    def is_ours(self, seen: Observation) -> bool:
+        """Return whether a run is a job: one of a deployment of ours."""
+        deployment = seen.prefect.deployment_id
+        if deployment is None:
+            return False
+        return deployment in self._ours or deployment in self.deployments()
+
+    def cancel(self, job_id: UUID, message: str) -> bool:
+        """Ask Prefect to cancel a run; say whether it took that: not where the run has ended.
+
+        A run whose process must be ended first is Cancelling from now on. One that has none is Cancelled at once.
+        """
+        answer = self._client.set_flow_run_state(job_id, Cancelling(message=message))
+        if answer.status is SetStateStatus.ACCEPT:
+            return True
+        return answer.state is not None and answer.state.type is StateType.CANCELLED
+
+    def end(self, job_id: UUID, state_id: UUID, type: Literal["CRASHED", "CANCELLED"], message: str) -> bool:
+        """Move a run whose process is gone to its end, if it is still in the state of that id; say whether it was."""
+        if self._is_in(job_id, state_id) is None:
+            return False
+        # Not forced: where the run comes to rest meanwhile, the server refuses.
+        state = (Crashed if type == "CRASHED" else Cancelled)(message=message)
+        return self._client.set_flow_run_state(job_id, state).status is SetStateStatus.ACCEPT
+
+    def retry(self, job_id: UUID, state_id: UUID, message: str) -> bool:
+        """Ask for another attempt at a run that a worker can take, if it is still in that state; say whether it was."""
+        run = self._is_in(job_id, state_id)
+        if run is None or run.deployment_id is None:
+            return False
+        answer = self._client.set_flow_run_state(job_id, AwaitingRetry(message=message))
+        return answer.status is SetStateStatus.ACCEPT
+
+    def _is_in(self, job_id: UUID, state_id: UUID) -> FlowRun | None:
+        """Return a run if it is in the state of that id."""
         try:
             run = self._client.read_flow_run(job_id)
         except ObjectNotFound:
             return None
-        return self._observed(run)
-
-    def retry(self, job_id: UUID, state_id: UUID) -> bool:
-        """Ask for another attempt at a run that a worker can take, if it is still in that state; say whether it was."""
-        try:
-            run = self._client.read_flow_run(job_id)
-        except ObjectNotFound:
-            return False
-        if run.state is None or run.state.id != state_id or run.deployment_id is None:
-            return False
-        self._client.set_flow_run_state(job_id, AwaitingRetry(message="Its process died: it is tried again."))
-        return True
+        return run if run.state is not None and run.state.id == state_id else None
 
     def deployments(self) -> dict[UUID, str]:
         """Return the ids and names (`flow/deployment`) of the deployments that make jobs."""
@@ -189,37 +231,34 @@ class PrefectRuns:
             while page := self._client.read_deployments(deployment_filter=narrowed, limit=PAGE, offset=offset):
                 found |= {one.id: f"{self._flow_name(one.flow_id)}/{one.name}" for one in page}
                 offset += PAGE
+        self._ours, self._ours_read_at = found, time.monotonic()
         return found
 
-    def active(self, deployments: Iterable[UUID], *, due_before: datetime) -> Iterator[Observation]:
-        """Yield the runs of these deployments that are not at rest and were due before a time."""
-        yield from self._runs(
-            FlowRunFilter(
-                deployment_id=FlowRunFilterDeploymentId(any_=list(deployments)),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ACTIVE_TYPES)),
-                expected_start_time=FlowRunFilterExpectedStartTime(before_=due_before),
-            )
+    def due(self, at: datetime) -> Iterator[Observation]:
+        """Yield the runs that are not at rest and were due at a time."""
+        yield from self._of_ours(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ACTIVE_TYPES)),
+            expected_start_time=FlowRunFilterExpectedStartTime(before_=at),
         )
 
-    def asked_for(self, deployments: Iterable[UUID], *, due_after: datetime) -> Iterator[Observation]:
-        """Yield the runs of these deployments that somebody asked for, for a time that is still to come."""
-        yield from self._runs(
-            FlowRunFilter(
-                deployment_id=FlowRunFilterDeploymentId(any_=list(deployments)),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-                expected_start_time=FlowRunFilterExpectedStartTime(after_=due_after),
-            ),
+    def asked_for(self, at: datetime) -> Iterator[Observation]:
+        """Yield the runs that somebody asked for, and no schedule, for a time later than this."""
+        yield from self._of_ours(
             keep=lambda run: not run.auto_scheduled,
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            expected_start_time=FlowRunFilterExpectedStartTime(after_=at),
         )
 
-    def ended(self, deployments: Iterable[UUID], *, since: datetime) -> Iterator[Observation]:
-        """Yield the runs of these deployments that ended since a time."""
-        yield from self._runs(
-            FlowRunFilter(
-                deployment_id=FlowRunFilterDeploymentId(any_=list(deployments)),
-                end_time=FlowRunFilterEndTime(after_=since),
-            )
-        )
+    def ended(self, since: datetime) -> Iterator[Observation]:
+        """Yield the runs that ended since a time."""
+        yield from self._of_ours(end_time=FlowRunFilterEndTime(after_=since))
+
+    def _of_ours(self, keep: Callable[[FlowRun], bool] = lambda _: True, **narrowed: Any) -> Iterator[Observation]:
+        if time.monotonic() - self._ours_read_at > OURS_FOR.total_seconds():
+            self.deployments()
+        if self._ours:
+            ours = FlowRunFilterDeploymentId(any_=list(self._ours))
+            yield from self._runs(FlowRunFilter(deployment_id=ours, **narrowed), keep)
 
     def _runs(self, narrowed: FlowRunFilter, keep: Callable[[FlowRun], bool] = lambda _: True) -> Iterator[Observation]:
         offset = 0
@@ -227,6 +266,8 @@ class PrefectRuns:
             flow_run_filter=narrowed, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=PAGE, offset=offset
         ):
             yield from (one for run in page if run.state is not None and keep(run) and (one := self._legible(run)))
+            if len(page) < PAGE:
+                return
             offset += PAGE
 
     def _legible(self, run: FlowRun) -> Observation | None:
@@ -240,7 +281,9 @@ class PrefectRuns:
             return None
 
     def _observed(self, run: FlowRun) -> Observation:
-        return observe(run, type=self._flow_name(run.flow_id))
+        seen = observe(run, type=self._flow_name(run.flow_id))
+        name = self._ours.get(run.deployment_id) if run.deployment_id else None
+        return seen.model_copy(update={"prefect": seen.prefect.model_copy(update={"deployment": name})})
 
     def _flow_name(self, flow_id: UUID) -> str:
         if flow_id not in self._flow_names:

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,10 +13,14 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
+from prefect_narrative.jobs.deaths import DeathWatch, NoPublications, Publications
+from prefect_narrative.jobs.events import EventFeed
 from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.prefect_runs import PrefectRuns
-from prefect_narrative.jobs.record import Job, JobFilter, JobId, Observation
+from prefect_narrative.jobs.processes import Machine
+from prefect_narrative.jobs.record import Heartbeat, Job, JobFilter, JobId, Observation, order_of
 from prefect_narrative.jobs.retries import FORGOTTEN_AFTER, retry_due
+from prefect_narrative.jobs.runs import Runs
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import MAX_PAGE, JobStore, JobTableUnavailableError
 
@@ -23,13 +28,15 @@ logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = timedelta(seconds=2)
 LOOK_AHEAD_EVERY = timedelta(seconds=30)
+LOOK_BACK_EVERY = timedelta(hours=1)
+LOOK_BACK = timedelta(days=1)
 YOUNG = timedelta(seconds=2)
-"""A row younger than this may be news of a run that Prefect's database does not show yet."""
+"""A row younger than this may be news of a state that Prefect's database does not show yet."""
 OVERLAP = timedelta(minutes=2)
-"""How far a sweep looks back beyond the last one: for clocks that differ and writes that were late."""
+"""How far a sweep looks back beyond the last one: for times that were given before their transaction was seen."""
 
 
-def look(store: JobStore, runs: PrefectRuns, job_id: UUID, *, cause: str = "read") -> Job | None:
+def look(store: JobStore, runs: Runs, job_id: UUID, *, cause: str = "read") -> Job | None:
     """Ask Prefect how one run is, bring the answer into the table, and return the job; None where neither knows it.
 
     Raises:
@@ -40,14 +47,37 @@ def look(store: JobStore, runs: PrefectRuns, job_id: UUID, *, cause: str = "read
     seen = runs.read(job_id)
     if seen is None:
         return None if row is None else _gone(store, row, cause)
-    return store.apply(seen, cause=cause, if_version=row.version if row else 0)
+    if row is None and not runs.is_ours(seen):
+        return None
+    return bring(store, row, seen, cause=cause)
+
+
+def bring(store: JobStore, row: Job | None, seen: Observation, *, cause: str) -> Job:
+    """Bring what Prefect says of a run into the table, and return the job as it then is.
+
+    Args:
+        store: The job table.
+        row: The row as it was before Prefect was asked; None where there was none.
+        seen: What Prefect said.
+        cause: Who asked, for the event.
+    """
+    if row is None or order_of(seen.prefect) > order_of(row.prefect):
+        return store.apply(seen, cause=cause)
+    if row.prefect.state_id != seen.prefect.state_id and _is_young(row):
+        return row
+    # The same state with more to say about it; or an earlier one: the server's clock was set back, or events lied.
+    return store.apply(seen, cause=cause, if_version=row.version)
+
+
+def _is_young(row: Job) -> bool:
+    return timedelta(0) <= datetime.now(UTC) - row.updated_at < YOUNG
 
 
 def _gone(store: JobStore, row: Job, cause: str) -> Job:
     """Prefect has no such run any more: what was not at rest by then is cancelled."""
-    now = datetime.now(UTC)
-    if row.state.terminal or now - row.updated_at < YOUNG:
+    if row.state.terminal or _is_young(row):
         return row
+    now = datetime.now(UTC)
     deleted = row.prefect.model_copy(update={"type": "CANCELLED", "name": "Deleted", "timestamp": now})
     seen = Observation(
         job_id=row.job_id,
@@ -61,36 +91,58 @@ def _gone(store: JobStore, row: Job, cause: str) -> Job:
 
 
 class Reconciler:
-    """Sweeps over Prefect's runs until it is told to stop. Any number may run at once.
+    """Keeps the job table true to Prefect until it is told to stop. Any number may run at once.
 
-    A sweep, every two seconds, looks at the runs of our deployments that are due and not at rest, at those that ended
-    since the last sweep, and at each of our own rows that is not at rest; every 30 seconds also at runs that somebody
-    asked for at a later time. A job whose process died is asked for again, as often as its `max_retries` says. What
+    It listens to Prefect's events, and sweeps every two seconds: over the runs of our deployments that are due and not
+    at rest, those that ended since the last sweep, and each of our own rows that is not at rest; every 30 seconds also
+    over runs that somebody asked for at a later time, and every hour over all that ended in the last day. After each
+    sweep the processes behind the jobs are looked at (`DeathWatch`), a job whose process died is asked for again, as
+    often as its `max_retries` says, and a completed run whose result was lost gets it from what it has published. What
     waits in the outbox is delivered.
-
-    It does not look at processes, and it does not listen to Prefect's events: a move that no hook reports is seen by
-    the next sweep.
 
     Args:
         store: The job table.
         outbox: Results and failures that the table could not take.
+        publications: The data planes of this machine.
         connect: Makes a client of Prefect's API.
+        deaths: Looks at processes; None: those of this machine.
     """
 
     def __init__(
         self,
         store: JobStore,
         outbox: Outbox,
+        publications: Publications | None = None,
+        *,
         connect: Callable[[], AbstractContextManager[SyncPrefectClient]] = lambda: get_client(sync_client=True),
+        deaths: DeathWatch | None = None,
     ) -> None:
         self._store = store
         self._outbox = outbox
+        self._publications = publications or NoPublications()
         self._connect = connect
-        self._swept_at = datetime.now(UTC) - timedelta(days=1)
-        self._looked_ahead_at = datetime.min.replace(tzinfo=UTC)
+        self._deaths = deaths or DeathWatch(store, Machine.here(), self._publications)
+        self._swept_at: datetime | None = None
+        self._looked_ahead_at = self._looked_back_at = -float("inf")
+        self._completed_at = -float("inf")
+        self._searched: set[UUID] = set()
+        self._wake = threading.Event()
+
+    @property
+    def seconds_since_sweep(self) -> float:
+        """Seconds since the last sweep that saw everything; infinite before the first."""
+        return time.monotonic() - self._completed_at
 
     def run(self, stop: threading.Event) -> None:
-        """Sweep until `stop` is set; what can't be reached is tried again."""
+        """Listen and sweep until `stop` is set; what can't be reached is tried again."""
+        feed = EventFeed(self._store, self._connect, self._wake.set)
+        feed.start()
+        try:
+            self._sweep_until(stop)
+        finally:
+            feed.stop()
+
+    def _sweep_until(self, stop: threading.Event) -> None:
         trouble: str | None = None
         while not stop.is_set():
             try:
@@ -101,43 +153,70 @@ class Reconciler:
                         if trouble:
                             logger.info("Prefect and the job table are reached again")
                             trouble = None
-                        stop.wait(SWEEP_EVERY.total_seconds())
+                        self._rest(stop)
             except (httpx.HTTPError, JobTableUnavailableError) as exc:
                 if str(exc) != trouble:
                     logger.warning("A sweep failed and is tried again: %s", exc)
                     trouble = str(exc)
-                stop.wait(SWEEP_EVERY.total_seconds())
+                self._interrupted(stop)
             except Exception:
                 logger.exception("A sweep failed and is tried again")
-                stop.wait(SWEEP_EVERY.total_seconds())
+                self._interrupted(stop)
 
-    def sweep(self, runs: PrefectRuns) -> int:
+    def _rest(self, stop: threading.Event) -> None:
+        """Wait for the next sweep's time, for a reason to sweep now, or for the end."""
+        until = time.monotonic() + SWEEP_EVERY.total_seconds()
+        while not stop.wait(0.1) and time.monotonic() < until:
+            if self._wake.is_set():
+                self._wake.clear()
+                return
+
+    def _interrupted(self, stop: threading.Event) -> None:
+        self._deaths.interrupted()
+        stop.wait(SWEEP_EVERY.total_seconds())
+
+    def sweep(self, runs: Runs) -> int:
         """Bring the table up to date once; return how many rows moved.
 
         Raises:
             httpx.HTTPError: Prefect can't be reached.
             JobTableUnavailableError: the table can't be reached.
         """
-        now = datetime.now(UTC)
         moved = self._outbox.drain(self._store)
-        ours = runs.deployments()
-        seen: set[UUID] = set()
-        found: Iterable[Observation] = ()
-        if ours:
-            found = chain(runs.active(ours, due_before=now), runs.ended(ours, since=self._swept_at - OVERLAP))
-            if now - self._looked_ahead_at >= LOOK_AHEAD_EVERY:
-                found = chain(found, runs.asked_for(ours, due_after=now))
-                self._looked_ahead_at = now
-        for one in found:
-            seen.add(one.job_id)
-            moved += self._alone(one.job_id, partial(self._apply, one, ours))
-        for row in self._store.active():
-            if row.job_id not in seen:
-                moved += self._alone(row.job_id, partial(self._look, runs, row))
-        for row in self._died_lately(now):
-            moved += self._alone(row.job_id, partial(self._retry, runs, row))
-        self._swept_at = now
+        rows = {row.job_id: row for row in self._store.active()}  # before Prefect is asked, so that versions tell
+        seen: dict[UUID, Observation] = {}
+        for one in self._found(runs):
+            seen[one.job_id] = one
+            moved += self._alone(one.job_id, partial(self._apply, runs, rows.get(one.job_id), one))
+        others = runs.known([job_id for job_id in rows if job_id not in seen])
+        for job_id, row in rows.items():
+            if job_id in others:
+                moved += self._alone(job_id, partial(self._apply, runs, row, others[job_id]))
+            elif job_id not in seen:
+                moved += self._alone(job_id, partial(self._look, runs, row))
+        self._completed_at = time.monotonic()
+        moved += self._watch(runs, seen | dict(others))
+        for row in self._failed_lately():
+            moved += self._alone(row.job_id, partial(self._mend, runs, row))
         return moved
+
+    def _found(self, runs: Runs) -> Iterable[Observation]:
+        """Yield the runs that a sweep looks for, each as Prefect says that it is."""
+        now = runs.now()
+        # By the server's clock, which runs' times are by; where it was set back, from the earlier of both.
+        since = now - LOOK_BACK if self._swept_at is None else min(self._swept_at, now) - OVERLAP
+        ticks = time.monotonic()
+        if ticks - self._looked_back_at >= LOOK_BACK_EVERY.total_seconds():
+            since = now - LOOK_BACK
+        found = chain(runs.due(now), runs.ended(since))
+        if ticks - self._looked_ahead_at >= LOOK_AHEAD_EVERY.total_seconds():
+            found = chain(found, runs.asked_for(now))
+        yield from found
+        self._swept_at = now
+        if since == now - LOOK_BACK:
+            self._looked_back_at = ticks
+        if ticks - self._looked_ahead_at >= LOOK_AHEAD_EVERY.total_seconds():
+            self._looked_ahead_at = ticks
 
     @staticmethod
     def _alone(job_id: UUID, work: Callable[[], bool]) -> bool:
@@ -159,24 +238,76 @@ class Reconciler:
             logger.exception("Job %s can't be brought up to date", job_id, extra={"job_id": str(job_id)})
         return False
 
-    def _retry(self, runs: PrefectRuns, row: Job) -> bool:
-        return runs.retry(row.job_id, row.prefect.state_id) and self._look(runs, row)
-
-    def _died_lately(self, now: datetime) -> list[Job]:
-        """Return the jobs whose process died and whose next attempt is due."""
-        lately = JobFilter(state=frozenset({JobState.FAILED}), ended_from=now - FORGOTTEN_AFTER)
-        failed = self._store.page(lately, limit=MAX_PAGE).jobs
-        return [job for job in failed if (due := retry_due(job)) is not None and due <= now]
-
-    def _apply(self, one: Observation, ours: dict[UUID, str]) -> bool:
-        row = self._store.get(JobId(one.job_id))
-        if row is not None and row.prefect.state_id == one.prefect.state_id and row.state is one.state:
+    def _apply(self, runs: Runs, row: Job | None, one: Observation) -> bool:
+        """Bring one run into the table; `row` is its row if that was not at rest before Prefect was asked."""
+        if row is None:
+            row = self._store.get(JobId(one.job_id))
+            if row is not None and not _says(row, one) and order_of(one.prefect) <= order_of(row.prefect):
+                return self._look(runs, row)  # that row may be newer than the answer: read both again, in order
+        if row is not None and _says(row, one):
             return False
-        name = ours.get(one.prefect.deployment_id) if one.prefect.deployment_id else None
-        one = one.model_copy(update={"prefect": one.prefect.model_copy(update={"deployment": name})})
-        after = self._store.apply(one, cause="sweep", if_version=row.version if row else 0)
+        after = bring(self._store, row, one, cause="sweep")
         return row is None or after.version != row.version
 
-    def _look(self, runs: PrefectRuns, row: Job) -> bool:
+    def _look(self, runs: Runs, row: Job) -> bool:
         after = look(self._store, runs, row.job_id, cause="sweep")
         return after is not None and after.state is not row.state
+
+    def _watch(self, runs: Runs, seen: Mapping[UUID, Observation]) -> int:
+        """Look at the processes behind the jobs that are not at rest, and behind those cancelled a while ago."""
+        moved = 0
+        beats = self._store.heartbeats(ended_from=self._now() - FORGOTTEN_AFTER)
+        active = {row.job_id: row for row in self._store.active()}
+        self._deaths.begin_round()
+        for job_id, row in active.items():
+            one = seen.get(job_id)
+            if one is not None and one.prefect.state_id == row.prefect.state_id:
+                moved += self._alone(job_id, partial(self._examine, runs, row, one, beats.get(JobId(job_id))))
+        for job_id, beat in beats.items():
+            if job_id not in active:
+                self._alone(job_id, partial(self._examine_cancelled, job_id, beat))
+        return moved
+
+    def _examine(self, runs: Runs, row: Job, one: Observation, beat: Heartbeat | None) -> bool:
+        return self._deaths.examine(runs, row, one, beat) and self._look(runs, row)
+
+    def _examine_cancelled(self, job_id: JobId, beat: Heartbeat) -> bool:
+        row = self._store.get(job_id)
+        if row is not None and row.state is JobState.CANCELLED:
+            self._deaths.examine_cancelled(row, beat)
+        return False
+
+    def _failed_lately(self) -> Sequence[Job]:
+        lately = JobFilter(state=frozenset({JobState.FAILED}), ended_from=self._now() - FORGOTTEN_AFTER)
+        return self._store.page(lately, limit=MAX_PAGE).jobs
+
+    def _mend(self, runs: Runs, row: Job) -> bool:
+        """Give a completed run the result that it has published, or ask for another attempt where its process died."""
+        if row.prefect.type == "COMPLETED":
+            return self._restore(row)
+        due = retry_due(row)
+        if due is None or due > self._now():
+            return False
+        told = runs.retry(row.job_id, row.prefect.state_id, "Its process died: it is tried again.")
+        return told and self._look(runs, row)
+
+    def _restore(self, row: Job) -> bool:
+        if row.prefect.state_id in self._searched:
+            return False
+        found = self._publications.published(row.data_plane, row.job_id)
+        self._searched.add(row.prefect.state_id)
+        if found is None:
+            return False
+        logger.info("Job %s gets the result that it had published", row.job_id, extra={"job_id": str(row.job_id)})
+        self._store.stage_result(JobId(row.job_id), row.token, found)
+        return True
+
+    def _now(self) -> datetime:
+        """Return the time by the server's clock, as of the last sweep."""
+        return self._swept_at or datetime.now(UTC)
+
+
+def _says(row: Job, one: Observation) -> bool:
+    """Return whether the row has all that was seen of its run."""
+    same = row.prefect.state_id == one.prefect.state_id and row.state is one.state
+    return same and one.waiting_for in (None, row.waiting_for)

@@ -1,6 +1,7 @@
 """A job as everybody sees it: its record, its events, and what was seen of its Prefect run."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Literal, NewType
 from uuid import UUID
 
@@ -27,12 +28,37 @@ class RequestSource(Value):
     """The schedule's slug, the parent job's type, or the user; None where nobody said."""
 
 
-class WaitingFor(Value):
-    """Why a pending job does not run yet."""
+class WaitingCause(StrEnum):
+    """What a pending job waits for."""
 
-    cause: str
+    SCHEDULE = "schedule"
+    """The time at which it is to start."""
+    BACKOFF = "backoff"
+    """The time of its next attempt."""
+    SUSPENDED = "suspended"
+    """Somebody who resumes it."""
+    POOL_PAUSED = "pool_paused"
+    """Its work pool, which was paused, to be resumed."""
+    QUEUE_PAUSED = "queue_paused"
+    """Its work queue, which was paused, to be resumed."""
+    NO_WORKER = "no_worker"
+    """A worker: none that lives asks for its work."""
+    LIMIT = "limit"
+    """A slot of a concurrency limit of its work pool, work queue or deployment; other jobs hold them all."""
+    WORKER = "worker"
+    """The next time that a worker asks for work: it is due, and nothing is in its way."""
+    STARTING = "starting"
+    """Its process: a worker has taken it and starts it."""
+
+
+class WaitingFor(Value):
+    """Why a pending job does not run yet: one cause, the first that somebody would have to mend."""
+
+    cause: WaitingCause
     fact: str
+    """What shows the cause, for people: a sentence with names, ids and times, the same as long as nothing changes."""
     since: AwareDatetime | None = None
+    """When that began; None where Prefect does not tell."""
 
 
 class Progress(Value):
@@ -197,6 +223,8 @@ class Observation(Value):
     started_at: AwareDatetime | None = None
     ended_at: AwareDatetime | None = None
     waiting_for: WaitingFor | None = None
+    held: bool = False
+    """Whether a process has the run: works on it, or waits for its next attempt, so that no worker would take it."""
 
 
 class Heartbeat(Value):
@@ -206,13 +234,16 @@ class Heartbeat(Value):
     token: int
     at: AwareDatetime
     host: str
-    machine_id: str = ""
+    machine_id: str
     """The machine's own id, of `/etc/machine-id`; empty where it has none. A host's name may be another's, too."""
     boot_id: str
     pid_namespace: str
     pid: int
-    process_started_at: float
-    """Start of the process in seconds since the epoch, as the machine tells it: a pid alone may be somebody else's."""
+    start_ticks: int
+    """When the process started, in the kernel's ticks since the machine's start, which stay when the clock is set.
+
+    A pid alone may be somebody else's by now.
+    """
 
 
 class JobFilter(Value):

@@ -148,10 +148,17 @@ class SqlJobStore(JobStore):
         data_plane: str | None = None,
         code_version: str | None = None,
         token: int | None = None,
+        as_given: bool = False,
     ) -> Attempt:
         known = {"dataset": dataset, "data_plane": data_plane, "code_version": code_version}
-        after = self._change(job_id, lambda row: (work.begin(row, executor, self._clock(), token=token, **known), None))
-        return Attempt(number=after.attempt, token=after.token)
+        follows: list[bool] = []
+
+        def begin(row: Row) -> tuple[Row, None]:
+            follows.append(row.token > 0)
+            return work.begin(row, executor, self._clock(), token=token, as_given=as_given, **known), None
+
+        after = self._change(job_id, begin)
+        return Attempt(number=after.attempt, token=after.token, follows=follows[-1])
 
     @override
     def stage_result(self, job_id: JobId, token: int, result: Mapping[str, Any]) -> None:

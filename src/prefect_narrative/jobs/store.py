@@ -53,14 +53,6 @@ class UnknownJobError(NarrativeError, KeyError):
     __str__ = Exception.__str__  # KeyError's would put the message in quotes
 
 
-class SupersededError(NarrativeError):
-    """Another attempt of this job has taken over."""
-
-    kind: ClassVar[FailureKind] = FailureKind.OPERATOR
-    code: ClassVar[str] = "superseded"
-    remedy = "Nothing: the newer attempt does the work."
-
-
 @dataclass(frozen=True)
 class Attempt:
     """What an attempt's process gets when it starts."""
@@ -69,6 +61,8 @@ class Attempt:
     """Which attempt this is, as users count: 1 for the first."""
     token: int
     """The fencing token, higher than any that this job had before."""
+    follows: bool
+    """Whether another process may have worked on the job before, which must not publish any more."""
 
 
 class JobReader(ABC):
@@ -164,6 +158,7 @@ class JobStore(JobReader):
         data_plane: str | None = None,
         code_version: str | None = None,
         token: int | None = None,
+        as_given: bool = False,
     ) -> Attempt:
         """Say that a process starts to work on the job, and give it its number and its fencing token.
 
@@ -176,9 +171,11 @@ class JobStore(JobReader):
             data_plane: Where it works.
             code_version: Version of the code that runs.
             token: A token that an attempt took while the table was down; it is kept if it is the highest.
+            as_given: Take this token or none: who does not wait for the answer must not take over from a newer attempt.
 
         Raises:
             KeyError: the table has no such row.
+            SupersededError: `token` is not the highest, and is to be taken as it was given.
         """
 
     @abstractmethod

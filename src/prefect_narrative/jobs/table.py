@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Dialect,
-    Double,
     ForeignKey,
     Index,
     Integer,
@@ -23,7 +22,6 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -178,11 +176,11 @@ job_heartbeats = Table(
     Column("token", BigInteger, nullable=False),
     Column("at", Instant, nullable=False),
     Column("host", Text, nullable=False),
-    Column("machine_id", Text, nullable=False, server_default=text("''")),
+    Column("machine_id", Text, nullable=False),
     Column("boot_id", Text, nullable=False),
     Column("pid_namespace", Text, nullable=False),
     Column("pid", BigInteger, nullable=False),
-    Column("process_started_at", Double, nullable=False),
+    Column("start_ticks", BigInteger, nullable=False),
 )
 
 _PLAIN = [name for name in Row.model_fields if name in jobs.c]

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from prefect_narrative.errors import SupersededError
 from prefect_narrative.jobs.projection import event_of
 from prefect_narrative.jobs.record import Executor, Failure, JobEvent, Progress, Usage
 from prefect_narrative.jobs.row import Row, is_guess, storable
 from prefect_narrative.jobs.states import JobState
-from prefect_narrative.jobs.store import SupersededError
 
 _RESULT_CAUSE = "result: staged after the run had completed"
 
@@ -22,8 +22,18 @@ def begin(
     data_plane: str | None = None,
     code_version: str | None = None,
     token: int | None = None,
+    as_given: bool = False,
 ) -> Row:
-    """Return the row once a process has begun to work: its number is a fresh one, its token the highest."""
+    """Return the row once a process has begun to work: its number is a fresh one, its token the highest.
+
+    Raises:
+        SupersededError: `token` is not the highest, and no other may be taken, since it is to be `as_given`.
+    """
+    if as_given and (token is None or token <= row.token):
+        raise SupersededError(
+            f"Job {row.job_id}: token {token} may not begin an attempt, since token {row.token} has taken over.",
+            detail={"token": token, "newest_token": row.token},
+        )
     known = {"dataset": dataset, "data_plane": data_plane, "code_version": code_version}
     again = row.used_up
     return row.model_copy(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import ClassVar
 
-from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.errors import FailureKind, NarrativeError, SupersededError
 
 MESSAGE_LIMIT = 500
 """Characters of an engine's own message that we pass on: it may quote a value."""
@@ -124,12 +124,11 @@ class UnreadableFileError(NarrativeError, ValueError):
     remedy = "Mend the file, or say its format."
 
 
-class FencedError(NarrativeError, PermissionError):
+class FencedError(SupersededError, PermissionError):
     """Another attempt of this job has taken over, so that this one may not publish."""
 
     kind: ClassVar[FailureKind] = FailureKind.CONFLICT
     code: ClassVar[str] = "fenced"
-    remedy = "Nothing: the newer attempt goes on, or the job was cancelled."
 
     @property
     def retryable(self) -> bool:

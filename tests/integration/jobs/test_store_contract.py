@@ -21,6 +21,7 @@ from prefect_narrative.jobs.record import (
     Progress,
     RequestSource,
     Usage,
+    WaitingCause,
     WaitingFor,
 )
 from prefect_narrative.jobs.states import JobState, Move
@@ -65,7 +66,7 @@ HEARTBEAT = Heartbeat(
     boot_id="b",
     pid_namespace="4026531836",
     pid=2**31,
-    process_started_at=1772366400.123456,
+    start_ticks=73853,
 )
 
 
@@ -81,7 +82,7 @@ def test_a_whole_life_is_told_by_the_record_and_its_events(store: JobStore, cloc
         parent_job_id=UUID(int=3),
         created_at=at(0.000001),
         scheduled_for=at(1),
-        waiting_for=WaitingFor(cause="time", fact="due at noon", since=at(0)),
+        waiting_for=WaitingFor(cause=WaitingCause.SCHEDULE, fact="due at noon", since=at(0)),
     )
     first = store.apply(created, cause="cli")
     assert first == store.get(JOB_ID)
@@ -91,7 +92,7 @@ def test_a_whole_life_is_told_by_the_record_and_its_events(store: JobStore, cloc
     attempt = store.begin_attempt(
         JOB_ID, EXECUTOR, dataset="flights", data_plane="default", code_version="0.1.0", token=4
     )
-    assert attempt == Attempt(number=1, token=4)
+    assert attempt == Attempt(number=1, token=4, follows=True)
     store.describe(JOB_ID, sources=["raw", "more"])
     store.set_progress(JOB_ID, Progress(fraction=0.5, message="halfway", at=at(3)))
     store.add_usage(JOB_ID, 4, Usage(cpu_seconds=0.25, peak_memory_bytes=2**40, read_rows=3))
@@ -99,7 +100,7 @@ def test_a_whole_life_is_told_by_the_record_and_its_events(store: JobStore, cloc
     store.apply(seen("SCHEDULED", 5, name="AwaitingRetry"), cause="event")
     store.apply(seen("RUNNING", 6), cause="hook")
     attempt = store.begin_attempt(JOB_ID, EXECUTOR)
-    assert attempt == Attempt(number=2, token=5)
+    assert attempt == Attempt(number=2, token=5, follows=True)
     store.add_usage(JOB_ID, 5, Usage(cpu_seconds=0.5, peak_memory_bytes=1, written_bytes=9))
     store.stage_result(JOB_ID, attempt.token, {"rows": 3, "bounds": [1.5, None]})
     staged = store.get(JOB_ID)
@@ -245,7 +246,7 @@ def test_a_superseded_attempt_is_refused(store: JobStore) -> None:
     with pytest.raises(SupersededError):
         store.stage_result(JOB_ID, old.token, {"rows": 3})
     new = store.begin_attempt(JOB_ID, EXECUTOR)
-    assert new == Attempt(number=1, token=3)
+    assert new == Attempt(number=1, token=3, follows=True)
     store.stage_result(JOB_ID, new.token, {"rows": 4})
     assert store.apply(seen("COMPLETED", 4), cause="hook").result == {"rows": 4}
 

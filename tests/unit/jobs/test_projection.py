@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_narrative.errors import FailureKind
+from prefect_narrative.errors import FailureKind, SupersededError
 from prefect_narrative.jobs import work
 from prefect_narrative.jobs.projection import is_due, project
 from prefect_narrative.jobs.record import (
@@ -19,12 +19,12 @@ from prefect_narrative.jobs.record import (
     Progress,
     RequestSource,
     Usage,
+    WaitingCause,
     WaitingFor,
     order_of,
 )
 from prefect_narrative.jobs.row import Row
 from prefect_narrative.jobs.states import MOVES, STATE_OF_PREFECT_TYPE, JobState, Move, state_of
-from prefect_narrative.jobs.store import SupersededError
 from prefect_narrative.testing import MemoryJobStore, observed
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -71,7 +71,7 @@ def test_a_first_observation_makes_the_row_and_its_event() -> None:
         dataset="flights",
         created_at=at(-1),
         scheduled_for=at(60),
-        waiting_for=WaitingFor(cause="time", fact="due at noon"),
+        waiting_for=WaitingFor(cause=WaitingCause.SCHEDULE, fact="due at noon"),
     )
     row, event = project(None, one, NOW, cause="cli")
     assert row == Row(
@@ -82,7 +82,7 @@ def test_a_first_observation_makes_the_row_and_its_event() -> None:
         request_source=RequestSource(type="schedule", name="nightly"),
         tags=("a", "b"),
         state=JobState.PENDING,
-        waiting_for=WaitingFor(cause="time", fact="due at noon"),
+        waiting_for=WaitingFor(cause=WaitingCause.SCHEDULE, fact="due at noon"),
         input={"dataset": "flights"},
         data_plane="default",
         dataset="flights",
@@ -279,7 +279,7 @@ def test_a_result_survives_being_forced_away_and_back() -> None:
 
 
 def test_what_a_job_waits_for_goes_with_the_state_that_made_it_wait() -> None:
-    waiting = WaitingFor(cause="limit", fact="2 of 2 slots taken", since=at(1))
+    waiting = WaitingFor(cause=WaitingCause.LIMIT, fact="2 of 2 slots taken", since=at(1))
     row = row_after(seen("SCHEDULED", 1, name="AwaitingConcurrencySlot", waiting_for=waiting))
     assert row.waiting_for == waiting
     again = row_after(seen("SCHEDULED", 1, name="AwaitingConcurrencySlot", tags=("x",)), row=row)

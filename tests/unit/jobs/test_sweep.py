@@ -1,6 +1,6 @@
 """One odd run or row must not keep the reconciler from all the others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -43,13 +43,16 @@ class Runs:
         self.found = found
         self.refusal = refusal
 
-    def deployments(self) -> dict[UUID, str]:
-        return {uuid4(): "test/narrative"}
+    def now(self) -> datetime:
+        return NOW
 
-    def active(self, *_: object, **__: object) -> Iterator[Observation]:
+    def known(self, job_ids: Iterable[UUID]) -> dict[UUID, Observation]:
+        return {}
+
+    def due(self, at: datetime) -> Iterator[Observation]:
         yield from self.found
 
-    def ended(self, *_: object, **__: object) -> Iterator[Observation]:
+    def ended(self, since: datetime) -> Iterator[Observation]:
         yield from ()
 
     asked_for = ended

@@ -1,0 +1,56 @@
+"""Planes of this machine by their name, for whoever holds none: to fence attempts, and to find what was published."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect_narrative.planes import open_plane
+from prefect_narrative.planes.connection import Place
+from prefect_narrative.settings import Settings
+
+LOCK_WAIT = timedelta(seconds=2)
+
+
+class Fences:
+    """What is asked of data planes about attempts whose own process can't be asked any more.
+
+    A plane that does not lie on this machine is nobody's to fence from here: whoever could write to it is there too.
+    Each call opens the plane, which takes about half a second.
+
+    Args:
+        settings: Where planes lie.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # A stopped process may hold the publish lock for long; whoever asks here asks again.
+        self._settings = settings.model_copy(update={"publish_lock_timeout": LOCK_WAIT})
+
+    def fence(self, plane: str | None, job_id: UUID, token: int) -> None:
+        """See to it that no attempt of a job with a lower token than this can publish any more.
+
+        Args:
+            plane: The plane's name; None where the job has none.
+            job_id: The job.
+            token: Higher than those of the attempts that are to be kept out.
+
+        Raises:
+            PublishLockTimeoutError: somebody holds the publish lock and does not let go of it.
+            PlaneUnavailableError: the plane can't be used.
+        """
+        if plane is not None and self._is_here(plane):
+            with open_plane(plane, self._settings.plane_directory(plane), self._settings) as opened:
+                opened.fence(job_id, token)
+
+    def published(self, plane: str | None, job_id: UUID) -> Mapping[str, Any] | None:
+        """Return the result that a job has published, or None where it has not, or not on this machine."""
+        if plane is None or not self._is_here(plane):
+            return None
+        with open_plane(plane, self._settings.plane_directory(plane), self._settings) as opened:
+            found = opened.published(job_id)
+        return None if found is None else found.result
+
+    def _is_here(self, plane: str) -> bool:
+        # A name from a job's record may be anything; it must not lead out of the planes' folder.
+        directory = self._settings.plane_directory(plane)
+        return directory.name == plane and Place(directory).catalog.exists()
