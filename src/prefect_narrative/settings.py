@@ -1,12 +1,13 @@
 """Settings of this process, read from `NARRATIVE_*` environment variables; each default works on one machine."""
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import psutil
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prefect_narrative.errors import FailureKind, NarrativeError
@@ -30,7 +31,8 @@ class Settings(BaseSettings):
     Values come from the environment: field `memory_limit` from `NARRATIVE_MEMORY_LIMIT`, and so on.
     """
 
-    model_config = SettingsConfigDict(env_prefix="NARRATIVE_", frozen=True, extra="ignore")
+    # An error about a setting must not repeat its value: it may be a secret.
+    model_config = SettingsConfigDict(env_prefix="NARRATIVE_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     home: Path = Path("~/.narrative")
     """Folder of everything that we keep: job table, planes, outbox, and the Prefect home of `up` and `demo`."""
@@ -46,6 +48,8 @@ class Settings(BaseSettings):
     """Folder to which big queries spill. None: `temp` in `home`."""
     publish_lock_timeout: timedelta = timedelta(seconds=60)
     """How long a job waits for the lock under which data is published; ISO-8601 or seconds."""
+    api_token: SecretStr | None = None
+    """What callers of the HTTP job API must show, 16 characters or more. None: nothing, which loopback alone allows."""
 
     @field_validator("import_roots", mode="before")
     @classmethod
@@ -61,6 +65,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_roots(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
         return tuple(root.expanduser().absolute() for root in value)
+
+    @field_validator("api_token", mode="after")
+    @classmethod
+    def _fit_for_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]{16,1000}", value.get_secret_value()):
+            raise ValueError("a token has 16 to 1,000 printable ASCII characters and no space")
+        return value
 
     @property
     def jobs_database_url(self) -> str:

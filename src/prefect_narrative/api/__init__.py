@@ -1,0 +1,6 @@
+"""The HTTP job API: who triggers jobs by HTTP reads their states and results by HTTP. It knows no Prefect."""
+
+JOBS_PATH = "/v1/jobs"
+HEALTH_PATH = "/v1/health"
+STALE_HEADER = "Narrative-Stale"
+"""In an answer that may be old, because Prefect could not be asked; its value is `true`."""
