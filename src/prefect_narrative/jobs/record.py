@@ -24,6 +24,7 @@ class RequestSource(Value):
     """Who asked for a job."""
 
     type: Literal["api", "operator", "schedule", "cli", "job"]
+    """By Prefect's API, in its UI, by a schedule, by the command line, or by another job."""
     name: str | None = None
     """The schedule's slug, the parent job's type, or the user; None where nobody said."""
 
@@ -67,53 +68,77 @@ class Progress(Value):
     fraction: float | None = Field(default=None, ge=0, le=1)
     """Share done, 0 to 1; None while it can't be known."""
     message: str
+    """What is being done, such as `reading orders.csv`."""
     at: AwareDatetime
+    """When that was said."""
 
 
 class Failure(Value):
     """Why one attempt failed."""
 
     attempt: int = Field(ge=1)
+    """Which attempt failed, from 1."""
     at: AwareDatetime
+    """When it failed."""
     kind: FailureKind
+    """Whose fault it was, and so who can mend it."""
     code: str
     """Stable, for programs, such as `dataset_not_found`."""
     message: str
+    """What was seen, and which rule it breaks."""
     remedy: str
+    """What to do about it."""
     retryable: bool
+    """Whether another attempt may end otherwise."""
     detail: dict[str, Any] = Field(default_factory=dict)
+    """Figures and names for programs."""
 
 
 class Executor(Value):
     """Where a job's process runs, or ran last."""
 
     host: str
+    """Name of the machine."""
     pid: int
+    """Process id on that machine."""
     worker: str | None = None
+    """Name of the worker that started it; None where none did or it is not known."""
     pool: str | None = None
+    """Its work pool."""
     queue: str | None = None
+    """Its work queue."""
 
 
 class Usage(Value):
     """What a job has used, over all its attempts; a field is None where it was not measured."""
 
     cpu_seconds: float | None = None
+    """Seconds of CPU, of all threads."""
     peak_memory_bytes: int | None = None
     """Largest resident size of the process; of the largest attempt."""
     read_rows: int | None = None
+    """Rows read from sources."""
     written_rows: int | None = None
+    """Rows written to datasets."""
     read_bytes: int | None = None
+    """Bytes read from sources."""
     written_bytes: int | None = None
+    """Bytes written to datasets."""
 
 
 class PrefectState(Value):
     """The state of the Prefect run that the record was last made from."""
 
     state_id: UUID
+    """Id of the state."""
     type: str
+    """Prefect's type of state, such as `RUNNING`."""
     name: str
+    """Prefect's name of the state, such as `AwaitingRetry`."""
     timestamp: AwareDatetime
+    """When the run entered it, by the clock of Prefect's server."""
     deployment_id: UUID | None = None
+    """Id of the run's deployment; None for a run without one."""
     deployment: str | None = None
     """`flow/deployment`, where it is known."""
 
@@ -122,43 +147,64 @@ class Job(Value):
     """The record of one job; the names are platform.md's."""
 
     job_id: UUID
+    """The job's id, which is that of its flow run in Prefect."""
     type: str
+    """What kind of job it is, such as `create-dataset`: the name of its flow."""
     idempotency_key: str | None = None
+    """The caller's key, by which asking again gives the same job; None where it gave none."""
     parent_job_id: UUID | None = None
+    """The job that asked for this one; None where no job did."""
     request_source: RequestSource
+    """Who asked for it."""
     tags: tuple[str, ...] = ()
-    """Sorted, without doubles."""
+    """Labels, sorted, without doubles."""
 
     state: JobState
+    """Where it stands."""
     attempt: int = Field(default=1, ge=1)
+    """Which attempt it is at, from 1."""
     waiting_for: WaitingFor | None = None
+    """Why it does not run yet; None unless it is pending."""
     progress: Progress | None = None
+    """How far it is, or was when it ended; None where it said nothing."""
     failures: tuple[Failure, ...] = ()
+    """Why attempts failed: at most one an attempt, oldest first."""
 
     input: dict[str, Any] = Field(default_factory=dict)
+    """The parameters, as submitted."""
     result: dict[str, Any] | None = None
-    """Set exactly while the state is `completed`."""
+    """What came of it; set exactly while the state is `completed`."""
     data_plane: str | None = None
+    """The data plane that it works on; None where it is not known."""
     dataset: str | None = None
-    """The dataset written or described."""
+    """The dataset written or described; None where there is none, or not yet."""
     sources: tuple[str, ...] = ()
     """The datasets read."""
     executor: Executor | None = None
+    """The process of the last attempt; None before one has started."""
     code_version: str | None = None
+    """Version of the code that ran; None before it has started."""
 
     usage: Usage = Usage()
+    """What it has used."""
     cost_micro_cents_usd: int | None = None
+    """Cost in 1/100,000,000 of a US dollar; None where it was not calculated."""
     forecast_job_id: UUID | None = None
+    """The job that forecast this one; None where none did."""
 
     created_at: AwareDatetime
+    """When it was asked for."""
     scheduled_for: AwareDatetime | None = None
+    """When it was to start; None where that is not known."""
     started_at: AwareDatetime | None = None
-    """First start."""
+    """When its first attempt started; None before."""
     updated_at: AwareDatetime
+    """When this record was written last."""
     ended_at: AwareDatetime | None = None
-    """Set exactly while the state is terminal."""
+    """When it came to rest; set exactly while the state is terminal."""
 
     prefect: PrefectState
+    """The state of its flow run that the record was made from."""
     version: int = Field(default=1, ge=1)
     """Counts the writes of Prefect's truth into this row; who read the row before asking Prefect compares by it."""
     token: int = Field(default=0, ge=0)
@@ -184,17 +230,21 @@ class JobEvent(Value):
     """One move of one job; the events of a job are a chain."""
 
     job_id: UUID
+    """The job that moved."""
     number: int = Field(ge=1)
     """1 for the job's creation, then counting up."""
     from_state: JobState | None
     """None for the creation."""
     to_state: JobState
+    """The state that it came to."""
     move: Move
+    """Whether that is the ordinary course, a re-opening, or a correction."""
     at: AwareDatetime
     """When Prefect moved the run."""
     cause: str
     """Who brought the news, such as `hook`, `event`, `sweep`, `read`; with why, where it is known."""
     attempt: int = Field(ge=1)
+    """The attempt that the job was at."""
 
 
 class Observation(Value):
