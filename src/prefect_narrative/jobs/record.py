@@ -56,6 +56,7 @@ class WaitingFor(Value):
     """Why a pending job does not run yet: one cause, the first that somebody would have to mend."""
 
     cause: WaitingCause
+    """What it waits for."""
     fact: str
     """What shows the cause, for people: a sentence with names, ids and times, the same as long as nothing changes."""
     since: AwareDatetime | None = None
