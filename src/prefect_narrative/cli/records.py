@@ -1,9 +1,10 @@
 """How a job's record is shown to people: as fields and tables."""
 
 from collections.abc import Sequence
+from datetime import UTC
 
-from prefect_narrative.cli.output import Output, dumps, seconds
-from prefect_narrative.jobs.record import Job, JobEvent, Usage
+from prefect_narrative.cli.output import Output, cell, dumps, seconds
+from prefect_narrative.jobs.record import Job, JobEvent, Usage, WaitingFor
 
 
 def table_of(jobs: Sequence[Job], output: Output) -> None:
@@ -33,7 +34,7 @@ def details(job: Job, output: Output) -> None:
         "job_id": str(job.job_id),
         "type": job.type,
         "state": f"{job.state}, attempt {job.attempt}",
-        "waiting for": job.waiting_for.fact if job.waiting_for else None,
+        "waiting for": _waiting(job.waiting_for) if job.waiting_for else None,
         "progress": _progress(job),
         "dataset": job.dataset,
         "sources": ", ".join(job.sources) or None,
@@ -52,6 +53,13 @@ def details(job: Job, output: Output) -> None:
     for failure in job.failures:
         output.line(f"failure of attempt {failure.attempt}: {failure.message} ({failure.kind}, {failure.code})")
         output.line(f"  remedy: {failure.remedy}")
+
+
+def _waiting(why: WaitingFor) -> str:
+    told = f"{why.cause}: {why.fact}"
+    if why.since is None or f"{why.since.astimezone(UTC):%Y-%m-%d %H:%M:%S}" in why.fact:
+        return told
+    return f"{told} (since {cell(why.since)})"
 
 
 def _progress(job: Job) -> str | None:
