@@ -1,12 +1,13 @@
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
 
 from prefect_narrative.cli import main
 from prefect_narrative.cli.exits import ExitCode
-from prefect_narrative.jobs.record import Job
+from prefect_narrative.jobs.record import Job, WaitingCause, WaitingFor
 from prefect_narrative.jobs.states import JobState
 
 
@@ -89,6 +90,38 @@ def test_a_job_is_shown_with_why_it_failed(add_job: Callable[..., Job], capsys: 
     assert "state" in told
     assert "failed, attempt 1" in told
     assert "it \\x1bbroke" in told
+
+
+@pytest.mark.parametrize(
+    ("fact", "since", "told"),
+    [
+        ("work pool 'x' is paused", None, "pool_paused: work pool 'x' is paused"),
+        (
+            "work pool 'x' is \x1bpaused",
+            datetime(2026, 3, 1, 13, tzinfo=timezone(timedelta(hours=1))),
+            "pool_paused: work pool 'x' is \\x1bpaused (since 2026-03-01 12:00:00Z)",
+        ),
+        (
+            "paused since 2026-03-01 12:00:00 UTC",
+            datetime(2026, 3, 1, 12, tzinfo=UTC),
+            "pool_paused: paused since 2026-03-01 12:00:00 UTC",
+        ),
+    ],
+    ids=["no time", "with its time", "time told"],
+)
+def test_a_pending_job_is_shown_with_why_it_waits(
+    fact: str,
+    since: datetime | None,
+    told: str,
+    add_job: Callable[..., Job],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    why = WaitingFor(cause=WaitingCause.POOL_PAUSED, fact=fact, since=since)
+    job = add_job(state=JobState.PENDING, waiting_for=why)
+    assert main(["jobs", "show", str(job.job_id)]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line.removeprefix("waiting for").strip() for line in lines if line.startswith("waiting for")]
+    assert shown == [told]
 
 
 def test_the_beginning_of_an_id_is_enough(add_job: Callable[..., Job], capsys: pytest.CaptureFixture[str]) -> None:
