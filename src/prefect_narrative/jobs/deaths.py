@@ -82,7 +82,8 @@ class DeathWatch:
       first missed it, by a clock that nobody sets, and anew after `interrupted`.
     - A run that a worker has taken and not started for five minutes is ended, and so is one whose cancelling nobody is
       there to carry out.
-    - A process that lives on although its run was cancelled can't publish, and is killed after 45 seconds.
+    - A process that lives on although its run was cancelled can't publish, and is killed after 45 seconds. A run that
+      goes on after it was cancelled, without anybody's retry, is cancelled again.
 
     Args:
         store: The job table.
@@ -105,7 +106,6 @@ class DeathWatch:
         self._clock = clock
         self._since: dict[tuple[UUID, str], tuple[object, float]] = {}
         self._looked_at: set[tuple[UUID, str]] = set()
-        self._kept_out: set[UUID] = set()
 
     def interrupted(self) -> None:
         """Forget how long anything has lasted: who could not look could not have heard either."""
@@ -114,7 +114,6 @@ class DeathWatch:
     def begin_round(self) -> None:
         """Forget what the round before did not look at, and begin another one."""
         self._since = {key: value for key, value in self._since.items() if key in self._looked_at}
-        self._kept_out &= {job_id for job_id, what in self._looked_at if what == "stays"}
         self._looked_at.clear()
 
     def examine(self, runs: Runs, job: Job, seen: Observation, beat: Heartbeat | None) -> bool:
@@ -128,13 +127,16 @@ class DeathWatch:
         """
         if job.state is JobState.PENDING_CANCELLATION:
             self._keep_from_publishing(job, seen)
+        if job.state is JobState.RUNNING and self._was_cancelled(job, seen):
+            return runs.cancel(job.job_id, "It was cancelled, and ran all the same.")
         end = self._end_of(job, seen, beat)
         if end is None:
             return False
         fresh = runs.read(job.job_id)
         if fresh is None or fresh.prefect.state_id != seen.prefect.state_id:
             return False
-        logger.warning("Job %s is ended: %s", job.job_id, end.message, extra={"job_id": str(job.job_id)})
+        level = logging.WARNING if end.type == "CRASHED" else logging.INFO
+        logger.log(level, "Job %s is ended: %s", job.job_id, end.message, extra={"job_id": str(job.job_id)})
         self._fence(job)
         return runs.end(job.job_id, seen.prefect.state_id, end.type, end.message)
 
@@ -193,14 +195,29 @@ class DeathWatch:
 
     def _keep_from_publishing(self, job: Job, seen: Observation) -> None:
         """Fence an attempt out of the lake that was asked to cancel and is still there: it may have been stopped."""
-        if self._lasted(job.job_id, "stays", _state(seen)) >= LEAVE_WITHIN and job.job_id not in self._kept_out:
+        stays = self._lasted(job.job_id, "stays", _state(seen)) >= LEAVE_WITHIN
+        if stays and not self._is_noted(job.job_id, "kept out", _state(seen)):
             self._publications.fence(job.data_plane, job.job_id, job.token + 1)
-            self._kept_out.add(job.job_id)
+            self._lasted(job.job_id, "kept out", _state(seen))
+
+    def _was_cancelled(self, job: Job, seen: Observation) -> bool:
+        """Return whether a run went straight from cancelled to running; the answer is given once a state."""
+        if self._is_noted(job.job_id, "vetted", _state(seen)):
+            return False
+        self._lasted(job.job_id, "vetted", _state(seen))
+        moves = self._store.events(JobId(job.job_id))
+        return bool(moves) and (moves[-1].from_state, moves[-1].to_state) == (JobState.CANCELLED, JobState.RUNNING)
 
     def _fence(self, job: Job) -> None:
         """Keep every attempt that has begun out of the table and out of the lake."""
         token = self._store.raise_fence(JobId(job.job_id))
         self._publications.fence(job.data_plane, job.job_id, token)
+
+    def _is_noted(self, job_id: UUID, what: str, fact: object) -> bool:
+        """Return whether this has been seen, or done, before."""
+        key = (job_id, what)
+        self._looked_at.add(key)
+        return key in self._since and self._since[key][0] == fact
 
     def _lasted(self, job_id: UUID, what: str, fact: object) -> timedelta:
         """Return for how long this has been seen of the job, without a change of the fact."""

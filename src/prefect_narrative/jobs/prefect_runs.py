@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, Literal
@@ -31,7 +31,7 @@ from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed
 
 from prefect_narrative.jobs.record import Observation, PrefectState, RequestSource
 from prefect_narrative.jobs.states import JobState, state_of
-from prefect_narrative.jobs.waiting import of_state
+from prefect_narrative.jobs.waiting import Waiting, of_state
 
 logger = logging.getLogger(__name__)
 
@@ -158,13 +158,18 @@ class PrefectRuns:
         self._flow_names: dict[UUID, str] = {}
         self._ours: dict[UUID, str] = {}
         self._ours_read_at = -math.inf
+        self._waiting = Waiting(client)
+        self._now: datetime | None = None
 
     def now(self) -> datetime:
-        """Return the time by the clock of Prefect's server, to the second."""
-        return parsedate_to_datetime(self._client.request("GET", "/health").headers["date"])
+        """Return the time by the clock of Prefect's server, to the second; what pending runs wait for is asked anew."""
+        self._waiting.forget()
+        self._now = parsedate_to_datetime(self._client.request("GET", "/health").headers["date"])
+        return self._now
 
     def read(self, job_id: UUID) -> Observation | None:
         """Return how one run is, or None where Prefect has no such run."""
+        self._waiting.forget()
         try:
             run = self._client.read_flow_run(job_id)
             return self._observed(run)
@@ -283,7 +288,9 @@ class PrefectRuns:
     def _observed(self, run: FlowRun) -> Observation:
         seen = observe(run, type=self._flow_name(run.flow_id))
         name = self._ours.get(run.deployment_id) if run.deployment_id else None
-        return seen.model_copy(update={"prefect": seen.prefect.model_copy(update={"deployment": name})})
+        waiting_for = self._waiting.reason(run, self._now or datetime.now(UTC))
+        named = seen.prefect.model_copy(update={"deployment": name})
+        return seen.model_copy(update={"prefect": named, "waiting_for": waiting_for})
 
     def _flow_name(self, flow_id: UUID) -> str:
         if flow_id not in self._flow_names:

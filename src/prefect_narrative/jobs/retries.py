@@ -10,6 +10,11 @@ MAX_RETRIES = 2
 """How often such a failure is tried again, unless the run's `max_retries` says another number."""
 BACKOFF = (timedelta(seconds=5), timedelta(seconds=20), timedelta(seconds=60))
 """How long to wait before the first, the second and each further retry."""
+WORKER_DONE_AFTER = timedelta(seconds=15)
+"""Longest time, but for a very busy machine, after which a worker reports a process's death once more.
+
+It does so when it has imported the flow anew to run its hooks. A new attempt that has begun by then would be crashed.
+"""
 FORGOTTEN_AFTER = timedelta(minutes=10)
 """A process that died longer ago than this is not made up for: nobody waits for it any more."""
 RETRY_GRACE = timedelta(seconds=10)
@@ -34,7 +39,7 @@ def retry_due(job: Job) -> datetime | None:
     said = job.input.get("max_retries")
     most = said if isinstance(said, int) else MAX_RETRIES
     died = sum(one.kind is FailureKind.INFRASTRUCTURE for one in job.failures)
-    return None if died > most else job.ended_at + backoff(died - 1)
+    return None if died > most else job.ended_at + max(backoff(died - 1), WORKER_DONE_AFTER)
 
 
 def has_ended(job: Job, now: datetime) -> bool:

@@ -38,6 +38,10 @@ class Runs(Protocol):
         """Yield the runs that ended since a time."""
         ...
 
+    def cancel(self, job_id: UUID, message: str) -> bool:
+        """Ask for a run to be cancelled, by whoever has its process; say whether Prefect took that."""
+        ...
+
     def end(self, job_id: UUID, state_id: UUID, type: Literal["CRASHED", "CANCELLED"], message: str) -> bool:
         """Move a run whose process is gone to its end, if it is still in the state of that id; say whether it was."""
         ...

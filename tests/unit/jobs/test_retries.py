@@ -7,7 +7,7 @@ import pytest
 
 from prefect_narrative.errors import FailureKind
 from prefect_narrative.jobs.record import Failure, Job, PrefectState, RequestSource
-from prefect_narrative.jobs.retries import BACKOFF, RETRY_GRACE, backoff, has_ended, retry_due
+from prefect_narrative.jobs.retries import BACKOFF, RETRY_GRACE, WORKER_DONE_AFTER, backoff, has_ended, retry_due
 from prefect_narrative.jobs.states import JobState
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,7 +38,7 @@ DIED = FailureKind.INFRASTRUCTURE
 
 
 def test_two_retries_with_growing_waits() -> None:
-    assert retry_due(failed(DIED)) == AT + BACKOFF[0]
+    assert retry_due(failed(DIED)) == AT + WORKER_DONE_AFTER
     assert retry_due(failed(DIED, DIED)) == AT + BACKOFF[1]
     assert retry_due(failed(DIED, DIED, DIED)) is None
     assert [backoff(used) for used in range(5)] == [*BACKOFF, BACKOFF[-1], BACKOFF[-1]]
@@ -67,13 +67,13 @@ def test_everything_else_stays_as_it_is(job: Job) -> None:
 
 
 def test_a_nonsensical_number_means_the_usual_one() -> None:
-    assert retry_due(failed(DIED, input={"max_retries": "many"})) == AT + timedelta(seconds=5)
+    assert retry_due(failed(DIED, input={"max_retries": "many"})) == AT + WORKER_DONE_AFTER
 
 
 def test_a_job_has_ended_when_nobody_is_about_to_try_it_again() -> None:
     assert not has_ended(failed(DIED), AT)
-    assert not has_ended(failed(DIED), AT + BACKOFF[0] + RETRY_GRACE - timedelta(microseconds=1))
-    assert has_ended(failed(DIED), AT + BACKOFF[0] + RETRY_GRACE)
+    assert not has_ended(failed(DIED), AT + WORKER_DONE_AFTER + RETRY_GRACE - timedelta(microseconds=1))
+    assert has_ended(failed(DIED), AT + WORKER_DONE_AFTER + RETRY_GRACE)
     assert has_ended(failed(FailureKind.INPUT), AT)
     assert has_ended(failed(DIED, input={"max_retries": 0}), AT)
     assert has_ended(failed(state=JobState.CANCELLED), AT)
