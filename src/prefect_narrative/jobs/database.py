@@ -32,6 +32,16 @@ _inherited: list[Engine] = []
 """Engines of the parent process. Their connections belong to it: to close them here would talk over its sockets, so
 they are kept from the garbage collector as long as this process lives. SQLite's are closed before, see `forking`."""
 
+_UNTIL_A_HOST_IS_GONE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""Seconds, and milliseconds: a connection to a PostgreSQL host that has vanished is given up after 25 seconds. By
+itself Linux would wait for a quarter of an hour, or two hours, while a job that can't give signs of life passes for
+dead."""
+
 _LONGEST_SQLITE_WAIT_SECONDS = 0.1
 """How long SQLite itself waits for a lock; the rest of the patience is spent where a fork need not wait for it."""
 
@@ -106,15 +116,19 @@ class Database:
         """
         return self._persist(lambda: self._read(work))
 
-    def write(self, work: Callable[[Connection], Answer]) -> Answer:
+    def write(self, work: Callable[[Connection], Answer], *, patience: timedelta | None = None) -> Answer:
         """Return what `work` returns, in one transaction that is alone in writing (SQLite) or locks rows (PostgreSQL).
 
         `work` may be called again where another transaction was first, so it does nothing but use its connection.
 
+        Args:
+            work: Writes, on the connection that it gets.
+            patience: How long to try again in this call. None: as long as always.
+
         Raises:
             JobTableUnavailableError: the database can't be used, or not within the patience.
         """
-        return self._persist(lambda: self._write(work))
+        return self._persist(lambda: self._write(work), patience)
 
     def unavailable(self, error: BaseException) -> JobTableUnavailableError:
         """Return the error that says why the database can't be used."""
@@ -139,8 +153,8 @@ class Database:
         with self.engine.connect() as connection, connection.execution_options(begin_immediate=True).begin():
             return work(connection)
 
-    def _persist(self, run: Callable[[], Answer]) -> Answer:
-        deadline = time.monotonic() + self.patience.total_seconds()
+    def _persist(self, run: Callable[[], Answer], patience: timedelta | None = None) -> Answer:
+        deadline = time.monotonic() + (self.patience if patience is None else patience).total_seconds()
         while True:
             try:
                 with self._gate.work() if self._gate else nullcontext():
@@ -169,7 +183,10 @@ class Database:
             return engine
         try:
             engine = create_engine(
-                self._url, connect_args={"connect_timeout": max(2, round(seconds))}, pool_pre_ping=True, **common
+                self._url,
+                connect_args={"connect_timeout": max(2, round(seconds)), **_UNTIL_A_HOST_IS_GONE},
+                pool_pre_ping=True,
+                **common,
             )
         except ModuleNotFoundError as error:
             raise MissingDriverError(f"The job table {self.name} needs the package psycopg.") from error

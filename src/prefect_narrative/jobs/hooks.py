@@ -21,19 +21,22 @@ from prefect_narrative.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = timedelta(seconds=1)
-"""How long a write from a flow's process waits for the job table before it gives up."""
+PATIENCE = timedelta(seconds=0.8)
+"""How long a flow's process waits, in all, for a job table that does not answer: with what it then does instead, its
+runs are delayed by less than a second."""
 
 Hook = Callable[[Flow[Any, Any], FlowRun, State[Any]], None]
 
 
 @lru_cache(maxsize=1)
 def process_store(settings: Settings) -> JobStore:
-    """Return this process's store, opened on first use."""
+    """Return this process's store, which connects when it is first used."""
     # Prefect also imports a flow for its hooks alone; mostly none is called, and SQLAlchemy would load for nothing.
-    from prefect_narrative.jobs.sql import open_store  # noqa: PLC0415
+    from prefect_narrative.jobs.impatient import ImpatientJobStore  # noqa: PLC0415
+    from prefect_narrative.jobs.sql import SqlJobStore  # noqa: PLC0415
 
-    return open_store(settings, patience=PATIENCE)
+    settings.make_home()
+    return ImpatientJobStore(SqlJobStore(settings.jobs_database_url), patience=PATIENCE)
 
 
 def here() -> tuple[JobStore, Outbox]:

@@ -1,6 +1,7 @@
 """The job table's schema on its way to the version that this code needs."""
 
 import sqlite3
+from datetime import timedelta
 from typing import ClassVar
 
 from sqlalchemy import Connection, text
@@ -23,14 +24,28 @@ class NewerSchemaError(JobTableUnavailableError):
     remedy = "Upgrade prefect-narrative in this environment: pip install --upgrade prefect-narrative"
 
 
-def bring_up_to_date(database: Database) -> None:
-    """Make or migrate the tables where needed; any number of processes may do so at once.
+def is_up_to_date(database: Database) -> bool:
+    """Return whether the tables are there, as this code needs them.
 
     Raises:
         JobTableUnavailableError: the database can't be used.
         NewerSchemaError: it is newer than this code.
     """
-    if not _is_current(database, database.read(_version)):
+    return _is_current(database, database.read(_version))
+
+
+def bring_up_to_date(database: Database, *, patience: timedelta | None = None) -> None:
+    """Make or migrate the tables where needed; any number of processes may do so at once.
+
+    Args:
+        database: Where the tables lie.
+        patience: How long to wait for a lock on the whole of an SQLite file. None: as long as the database says.
+
+    Raises:
+        JobTableUnavailableError: the database can't be used.
+        NewerSchemaError: it is newer than this code.
+    """
+    if not is_up_to_date(database):
         from alembic import command  # noqa: PLC0415 - slow to import, and needed once in a table's life
         from alembic.config import Config  # noqa: PLC0415
 
@@ -46,7 +61,7 @@ def bring_up_to_date(database: Database) -> None:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
 
-        database.write(migrate)
+        database.write(migrate, patience=patience)
 
 
 def _version(connection: Connection) -> str | None:

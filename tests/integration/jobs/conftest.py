@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from prefect_narrative.jobs.impatient import ImpatientJobStore
 from prefect_narrative.jobs.sql import SqlJobStore, open_store
 from prefect_narrative.jobs.store import JobStore
 from prefect_narrative.settings import Settings
@@ -88,11 +89,19 @@ def postgresql_url(shared_postgresql: str) -> str:
     return shared_postgresql
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make one migrated SQLite file, which each test copies."""
+    home = tmp_path_factory.mktemp("migrated")
+    open_store(Settings(home=home)).close()
+    return home / "jobs.sqlite"
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
     """Give the URL of a migrated SQLite database without rows."""
     settings = Settings(home=tmp_path / "home")
-    open_store(settings).close()
+    shutil.copy(migrated_sqlite, settings.make_home() / "jobs.sqlite")
     return settings.jobs_database_url
 
 
@@ -116,10 +125,14 @@ def sql_store(url: str, clock: Clock) -> Iterator[SqlJobStore]:
         yield store
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "impatient"])
 def store(request: pytest.FixtureRequest, clock: Clock) -> Iterator[JobStore]:
     if request.param == "memory":
         yield MemoryJobStore(clock=clock)
         return
-    with SqlJobStore(request.getfixturevalue(f"{request.param}_url"), clock=clock) as store:
-        yield store
+    kind = "sqlite" if request.param == "impatient" else request.param
+    with SqlJobStore(request.getfixturevalue(f"{kind}_url"), clock=clock) as store:
+        if request.param == "impatient":
+            yield ImpatientJobStore(store, patience=timedelta(minutes=1))
+        else:
+            yield store

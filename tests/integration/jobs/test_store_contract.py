@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from prefect_narrative.errors import FailureKind
+from prefect_narrative.errors import FailureKind, SupersededError
 from prefect_narrative.jobs.record import (
     Executor,
     Failure,
@@ -25,13 +25,7 @@ from prefect_narrative.jobs.record import (
     WaitingFor,
 )
 from prefect_narrative.jobs.states import JobState, Move
-from prefect_narrative.jobs.store import (
-    Attempt,
-    InvalidCursorError,
-    JobStore,
-    SupersededError,
-    UnknownJobError,
-)
+from prefect_narrative.jobs.store import Attempt, InvalidCursorError, JobStore, UnknownJobError
 from prefect_narrative.testing import observed
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -92,7 +86,7 @@ def test_a_whole_life_is_told_by_the_record_and_its_events(store: JobStore, cloc
     attempt = store.begin_attempt(
         JOB_ID, EXECUTOR, dataset="flights", data_plane="default", code_version="0.1.0", token=4
     )
-    assert attempt == Attempt(number=1, token=4, follows=True)
+    assert attempt == Attempt(number=1, token=4, follows=False)
     store.describe(JOB_ID, sources=["raw", "more"])
     store.set_progress(JOB_ID, Progress(fraction=0.5, message="halfway", at=at(3)))
     store.add_usage(JOB_ID, 4, Usage(cpu_seconds=0.25, peak_memory_bytes=2**40, read_rows=3))
@@ -249,6 +243,18 @@ def test_a_superseded_attempt_is_refused(store: JobStore) -> None:
     assert new == Attempt(number=1, token=3, follows=True)
     store.stage_result(JOB_ID, new.token, {"rows": 4})
     assert store.apply(seen("COMPLETED", 4), cause="hook").result == {"rows": 4}
+
+
+def test_a_token_as_given_takes_over_from_older_attempts_only(store: JobStore) -> None:
+    store.apply(seen("RUNNING", 2), cause="hook")
+    assert store.begin_attempt(JOB_ID, EXECUTOR, token=5, as_given=True) == Attempt(number=1, token=5, follows=False)
+    before = store.get(JOB_ID)
+    for token in (None, 4, 5):
+        with pytest.raises(SupersededError) as caught:
+            store.begin_attempt(JOB_ID, Executor(host="other", pid=2), dataset="d", token=token, as_given=True)
+        assert caught.value.detail["newest_token"] == 5
+    assert store.get(JOB_ID) == before
+    assert store.begin_attempt(JOB_ID, EXECUTOR, token=6, as_given=True) == Attempt(number=1, token=6, follows=True)
 
 
 def test_a_reported_failure_takes_the_place_of_a_guess(store: JobStore) -> None:
