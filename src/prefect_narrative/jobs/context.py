@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID
@@ -20,6 +20,11 @@ from prefect_narrative.jobs.record import Executor, Failure, JobId, Progress, Us
 from prefect_narrative.jobs.store import Attempt, JobStore, JobTableUnavailableError
 
 logger = logging.getLogger(__name__)
+
+LAST_LOOK = timedelta(seconds=5)
+LAST_LOOK_UNANSWERED = timedelta(seconds=0.05)
+"""How long the end of an attempt waits for its pulse, which may wait for the job table: where that answers, and where
+it does not."""
 
 R = TypeVar("R", bound="Resource")
 
@@ -122,6 +127,7 @@ class JobContext:
         # Tokens are microseconds of the clock, or one more than the last: an attempt that starts while the table is
         # down has one that is higher than its forerunner's all the same.
         token = time.time_ns() // 1000
+        self._is_answered = False
         try:
             self.attempt = store.begin_attempt(
                 self.job_id,
@@ -131,6 +137,7 @@ class JobContext:
                 code_version=code_version,
                 token=token,
             )
+            self._is_answered = True
         except (JobTableUnavailableError, KeyError) as exc:
             logger.warning("Job %s starts without the job table: %s", job_id, exc, extra={"job_id": str(job_id)})
             self.attempt = Attempt(number=attempt_hint, token=token, follows=True)
@@ -151,10 +158,12 @@ class JobContext:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the pulse, store the usage, release everything."""
-        self._pulse.stop()
+        self._pulse.stop(within=timedelta(0))
         _current.reset(self._reset)
         try:
             self._attend("keep the usage", self._keep_usage)
+            # Where the table does not answer, the usage has been waited for long enough.
+            self._pulse.stop(within=LAST_LOOK if self._is_answered else LAST_LOOK_UNANSWERED)
         finally:
             self._release.close()
 
@@ -214,7 +223,9 @@ class JobContext:
     def _write(self, write: Callable[[], None], fall_back: Callable[[], object]) -> None:
         try:
             write()
+            self._is_answered = True
         except (JobTableUnavailableError, KeyError) as exc:
+            self._is_answered = False
             logger.warning("The outbox takes what the job table can't: %s", exc, extra={"job_id": str(self.job_id)})
             fall_back()
 

@@ -69,10 +69,14 @@ class Pulse:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End, after a last look: what a short job did last is in its row, too."""
+    def stop(self, *, within: timedelta = timedelta(seconds=5)) -> None:
+        """End, after a last look: what a short job did last is in its row, too.
+
+        Args:
+            within: How long to wait for the end; a thread that waits for the job table then ends when it answers.
+        """
         self._stop.set()
-        self._thread.join(timeout=5)
+        self._thread.join(within.total_seconds())
 
     def _run(self) -> None:
         machine = Machine.here()

@@ -1,6 +1,9 @@
 """The end of an attempt: everything is released, and nothing there changes how the attempt ended."""
 
+import threading
+import time
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -8,7 +11,8 @@ from typing_extensions import override
 
 from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.outbox import Outbox
-from prefect_narrative.jobs.record import Failure, JobId, Usage
+from prefect_narrative.jobs.record import Failure, Heartbeat, JobId, Usage
+from prefect_narrative.jobs.store import Attempt, JobTableUnavailableError
 from prefect_narrative.testing import MemoryJobStore
 
 
@@ -76,3 +80,37 @@ def test_a_failure_that_can_be_kept_nowhere_is_returned_all_the_same(tmp_path: P
     with context_on(tmp_path) as context:
         failure = context.keep_failure(KeyError("the cause"))
     assert failure.code == "internal_error"
+
+
+class SilentStore(MemoryJobStore):
+    """A table that refuses the work at once, and lets signs of life wait until it is told to answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+        self.answer = threading.Event()
+
+    @override
+    def begin_attempt(self, *_: Any, **__: Any) -> Attempt:
+        raise JobTableUnavailableError
+
+    @override
+    def add_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
+        raise JobTableUnavailableError
+
+    @override
+    def beat(self, heartbeat: Heartbeat) -> None:
+        self.asked.set()
+        self.answer.wait(30)
+
+
+def test_the_end_does_not_wait_for_signs_of_life_that_the_table_does_not_take(tmp_path: Path) -> None:
+    store, closed = SilentStore(), []
+    with JobContext(uuid4(), store, Outbox(tmp_path)) as context:
+        context.on_end(lambda: closed.append("closed"))
+        assert store.asked.wait(30)
+        began = time.monotonic()
+    assert time.monotonic() - began < 4
+    assert closed == ["closed"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{context.job_id}.{context.token}.usage.json"]
+    store.answer.set()
