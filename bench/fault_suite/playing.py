@@ -75,7 +75,7 @@ def play(cell: Cell, stage: Stage) -> Outcome:
         settled = settle(scene.actors, cell.patience_seconds)
     except ImpossibleHereError as why:
         outcome.impossible = str(why)
-    except (TimeoutError, RuntimeError, OSError) as why:
+    except Exception as why:  # a cell that can't be played must not keep the others from being played
         outcome.broken.append(f"{type(why).__name__}: {why}")
     until = time.time()
     if outcome.impossible is None:
@@ -109,9 +109,9 @@ def is_settled(actor: Actor) -> bool:
         return False
     if expected is None:
         return True
-    if not recording.rows or recording.rows[-1].state is not expected.state:
+    if not recording.rows or recording.rows[-1].state not in expected.states:
         return False
-    if not expected.state.terminal:
+    if not recording.rows[-1].state.terminal:
         return True
     at_rest = bool(truth) and truth[-1].state is not None and truth[-1].state.terminal
     told = recording.deleted is not None or _prefect_is_at_rest(actor)
@@ -126,9 +126,9 @@ def _prefect_is_at_rest(actor: Actor) -> bool:
 def is_right(actor: Actor) -> bool:
     """Return whether a job's row is right now."""
     truth, rows = actor.recording.truth(), actor.recording.rows
-    resultless = actor.expected is not None and actor.expected.resultless
+    may_be = actor.expected is not None and actor.expected.may_be_resultless
     past = [one for one in truth if one.at <= time.time()]
-    return agrees(past[-1] if past else None, rows[-1] if rows else Glimpse(0.0), resultless=resultless)
+    return agrees(past[-1] if past else None, rows[-1] if rows else Glimpse(0.0), resultless=may_be)
 
 
 def judge(scene: Scene, outcome: Outcome, until: float, *, settled: bool) -> None:
@@ -137,16 +137,16 @@ def judge(scene: Scene, outcome: Outcome, until: float, *, settled: bool) -> Non
         recording = actor.recording
         if recording.deleted is None:
             with_history(recording, scene.stage.prefect.states(actor.id))
-        resultless = actor.expected is not None and actor.expected.resultless
+        may_be = actor.expected is not None and actor.expected.may_be_resultless
         truth = recording.truth()
-        spans = wrong_spans(truth, recording.rows, until, excused=scene.excused, resultless=resultless)
+        spans = wrong_spans(truth, recording.rows, until, excused=scene.excused, resultless=may_be)
         for span in spans:
             if span.seconds > outcome.wrong_seconds:
                 outcome.wrong_seconds, outcome.worst = span.seconds, span.what
         if not settled and not is_right(actor):
             outcome.wrong_for_ever = True
         if outcome.cell.healthy:
-            outcome.moves += delays(truth, recording.rows, resultless=resultless)
+            outcome.moves += delays(truth, recording.rows, resultless=may_be)
         outcome.broken += broken_promises(scene.stage, actor)
     for check in scene.checks:
         try:
@@ -163,10 +163,10 @@ def broken_promises(stage: Stage, actor: Actor) -> list[str]:
         return found
     if row is None:
         return [*found, "no row"]
-    if row.state is not expected.state:
+    if row.state not in expected.states:
         entered = actor.recording.entered()
         said = entered[-1][1] if entered else None
-        found.append(f"{row.state}, not {expected.state} (Prefect: {said and said['name']})")
+        found.append(f"{row.state}, not {' or '.join(expected.states)} (Prefect: {said and said['name']})")
     if expected.attempt is not None and row.attempt != expected.attempt:
         found.append(f"attempt {row.attempt}, not {expected.attempt}")
     kinds = [str(one.kind) for one in row.failures]

@@ -23,13 +23,14 @@ _numbers = count(1)
 class Expectation:
     """What a job must come to."""
 
-    state: JobState
+    states: tuple[JobState, ...]
+    """One of these."""
     attempt: int | None = None
     """None: whatever it is."""
     kinds: Sequence[str] | None = None
     """The kinds of its failures, oldest first; None: whatever they are."""
-    resultless: bool = False
-    """Whether its run completes without a result."""
+    may_be_resultless: bool = False
+    """Whether its run may complete without a result, so that the job counts as failed."""
 
 
 class PromiseBrokenError(Exception):
@@ -110,9 +111,9 @@ class Actor:
             if runs(pid):
                 os.kill(pid, signal.SIGCONT)
 
-    def comes_to(self, state: JobState, **more: Any) -> None:
+    def comes_to(self, *states: JobState, **more: Any) -> None:
         """Say what the row must be in the end, as the fields of `Expectation`."""
-        self.expected = Expectation(state, **more)
+        self.expected = Expectation(states, **more)
 
 
 @dataclass

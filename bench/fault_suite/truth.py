@@ -117,14 +117,14 @@ def agrees(truth: Truth | None, seen: Glimpse, *, resultless: bool = False) -> b
     Args:
         truth: What it must be; None: nothing is asked of it.
         seen: What it is.
-        resultless: Whether a run that completes has no result, so that it counts as failed.
+        resultless: Whether a run may complete without a result, so that it counts as failed.
     """
     if not seen.whole:
         return False
     if truth is None or truth.state is None:
         return True
-    if resultless and truth.state is JobState.COMPLETED:
-        return seen.state is JobState.FAILED and seen.resultless
+    if resultless and truth.state is JobState.COMPLETED and seen.state is JobState.FAILED:
+        return seen.resultless
     return seen.state is truth.state
 
 

@@ -1,3 +1,4 @@
-"""The cells, by what they are about; to import this is to register them all."""
+"""The cells, by what they are about; to import this is to register them all, in the order in which they are played."""
 
-from fault_suite.cells import cancelling, ordinary  # noqa: F401
+# isort: off
+from fault_suite.cells import ordinary, asking, cancelling, forcing, losing, dying, fencing, clocks  # noqa: F401
