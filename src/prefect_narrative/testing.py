@@ -194,9 +194,9 @@ class MemoryJobStore(JobStore):
                 self._heartbeats[job_id] = storable(heartbeat)
 
     @override
-    def raise_fence(self, job_id: JobId) -> int:
+    def raise_fence(self, job_id: JobId, token: int = 0) -> int:
         with self._lock:
-            return self._keep(work.fence(self._known(job_id), self._clock())).token
+            return self._keep(work.fence(self._known(job_id), token, self._clock())).token
 
     def _known(self, job_id: JobId) -> Row:
         if job_id not in self._rows:

@@ -90,6 +90,7 @@ class DeathWatch:
         processes: What can be seen of processes from here.
         publications: The data planes of this machine.
         clock: Seconds of a clock that only goes forward.
+        now: The time of day.
     """
 
     def __init__(
@@ -99,11 +100,13 @@ class DeathWatch:
         publications: Publications,
         *,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._processes = processes
         self._publications = publications
         self._clock = clock
+        self._now = now
         self._since: dict[tuple[UUID, str], tuple[object, float]] = {}
         self._looked_at: set[tuple[UUID, str]] = set()
 
@@ -126,7 +129,7 @@ class DeathWatch:
             beat: The last sign of life of its process.
         """
         if job.state is JobState.PENDING_CANCELLATION:
-            self._keep_from_publishing(job, seen)
+            self._keep_from_publishing(job, seen, beat)
         if job.state is JobState.RUNNING and self._was_cancelled(job, seen):
             return runs.cancel(job.job_id, "It was cancelled, and ran all the same.")
         end = self._end_of(job, seen, beat)
@@ -137,7 +140,7 @@ class DeathWatch:
             return False
         level = logging.WARNING if end.type == "CRASHED" else logging.INFO
         logger.log(level, "Job %s is ended: %s", job.job_id, end.message, extra={"job_id": str(job.job_id)})
-        self._fence(job)
+        self._fence(job, beat)
         return runs.end(job.job_id, seen.prefect.state_id, end.type, end.message)
 
     def examine_cancelled(self, job: Job, beat: Heartbeat) -> None:
@@ -148,8 +151,8 @@ class DeathWatch:
         if lasted >= LEAVE_WITHIN and beat.token >= job.token:
             what = f"Process {beat.pid} on {beat.host} worked on when the run was set to Cancelled."
             logger.warning("Job %s: %s It is ended.", job.job_id, what, extra={"job_id": str(job.job_id)})
-            self._fence(job)  # its own process sees that, too, and ends
-            self._store.add_failure(JobId(job.job_id), _outlived(job, what))
+            self._fence(job, beat)  # its own process sees that, too, and ends
+            self._store.add_failure(JobId(job.job_id), _outlived(job, what, self._now()))
         if lasted >= CANCEL_WITHIN:
             self._processes.kill(beat)
 
@@ -193,11 +196,11 @@ class DeathWatch:
                 return f"{who} has given no sign of life since {beat.at:%Y-%m-%d %H:%M:%S} UTC."
         return None
 
-    def _keep_from_publishing(self, job: Job, seen: Observation) -> None:
+    def _keep_from_publishing(self, job: Job, seen: Observation, beat: Heartbeat | None) -> None:
         """Fence an attempt out of the lake that was asked to cancel and is still there: it may have been stopped."""
         stays = self._lasted(job.job_id, "stays", _state(seen)) >= LEAVE_WITHIN
         if stays and not self._is_noted(job.job_id, "kept out", _state(seen)):
-            self._publications.fence(job.data_plane, job.job_id, job.token + 1)
+            self._publications.fence(job.data_plane, job.job_id, self._higher_than_any(job, beat))
             self._lasted(job.job_id, "kept out", _state(seen))
 
     def _was_cancelled(self, job: Job, seen: Observation) -> bool:
@@ -208,10 +211,16 @@ class DeathWatch:
         moves = self._store.events(JobId(job.job_id))
         return bool(moves) and (moves[-1].from_state, moves[-1].to_state) == (JobState.CANCELLED, JobState.RUNNING)
 
-    def _fence(self, job: Job) -> None:
-        """Keep every attempt that has begun out of the table and out of the lake."""
-        token = self._store.raise_fence(JobId(job.job_id))
+    def _fence(self, job: Job, beat: Heartbeat | None) -> None:
+        """Keep every attempt that has begun out of the lake, and then out of the table."""
+        token = self._higher_than_any(job, beat)
+        # In this order: whoever can't be kept from publishing must be able to report what he has published.
         self._publications.fence(job.data_plane, job.job_id, token)
+        self._store.raise_fence(JobId(job.job_id), token)
+
+    def _higher_than_any(self, job: Job, beat: Heartbeat | None) -> int:
+        """Return a token that no attempt at a job has had: an attempt that began without the table took the clock's."""
+        return max(job.token, beat.token if beat else 0, int(self._now().timestamp() * 1e6)) + 1
 
     def _is_noted(self, job_id: UUID, what: str, fact: object) -> bool:
         """Return whether this has been seen, or done, before."""
@@ -245,10 +254,10 @@ def _at(seen: Observation) -> str:
     return f"{seen.prefect.timestamp:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _outlived(job: Job, what: str) -> Failure:
+def _outlived(job: Job, what: str, now: datetime) -> Failure:
     return Failure(
         attempt=job.attempt,
-        at=datetime.now(UTC),
+        at=now,
         kind=FailureKind.OPERATOR,
         code="cancelled_while_running",
         message=f"{what} It was ended, and what it had not published by then is thrown away.",

@@ -181,8 +181,8 @@ class SqlJobStore(JobStore):
         self._change(job_id, lambda row: (work.advance(row, progress), None))
 
     @override
-    def raise_fence(self, job_id: JobId) -> int:
-        return self._change(job_id, lambda row: (work.fence(row, self._clock()), None)).token
+    def raise_fence(self, job_id: JobId, token: int = 0) -> int:
+        return self._change(job_id, lambda row: (work.fence(row, token, self._clock()), None)).token
 
     @override
     def beat(self, heartbeat: Heartbeat) -> None:

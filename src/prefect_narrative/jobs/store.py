@@ -211,8 +211,12 @@ class JobStore(JobReader):
         """Keep a process's sign of life, unless a newer attempt's is there."""
 
     @abstractmethod
-    def raise_fence(self, job_id: JobId) -> int:
+    def raise_fence(self, job_id: JobId, token: int = 0) -> int:
         """Take the token away from whoever holds it, and return the new one.
+
+        Args:
+            job_id: The job.
+            token: The new token, where it is higher than the one that the row has.
 
         Raises:
             KeyError: the table has no such row.

@@ -141,7 +141,7 @@ class Waiting:
         return (
             _paused(pool, queue)
             or self._no_worker(pool, queue, now)
-            or self._pool_limit(pool, queue)
+            or self._pool_limit(run, pool, queue)
             or self._deployment_limit(run, state)
             or _due(state, self._who_asks(pool, now))
         )
@@ -159,7 +159,7 @@ class Waiting:
         if asked is None:
             fact = f"{name} has no work pool, and no process has ever served it"
             return WaitingFor(cause=WaitingCause.NO_WORKER, fact=fact)
-        if not _lately(asked, now):
+        if now - asked > PRESENT:
             fact = f"{name} has no work pool, and no process has served it since {_at(asked)}"
             return WaitingFor(cause=WaitingCause.NO_WORKER, fact=fact, since=asked)
         return self._deployment_limit(run, state) or _due(
@@ -167,18 +167,18 @@ class Waiting:
         )
 
     def _no_worker(self, pool: WorkPool, queue: WorkQueue, now: datetime) -> WaitingFor | None:
-        if _starts_by_itself(pool) or (queue.last_polled is not None and _lately(queue.last_polled, now)):
-            return None
-        workers = self._workers(pool)
+        workers = None if _starts_by_itself(pool) else self._workers(pool)
         if workers is None:
             return None
         newest = max((one.last_heartbeat_time for one in workers if one.last_heartbeat_time), default=None)
-        if newest is not None and not any(_healthy(one, now) for one in workers):
+        healthy, asked = any(_healthy(one, now) for one in workers), queue.last_polled
+        if newest is not None and not healthy and (asked is None or asked - newest <= PRESENT):
             fact, since = f"{_pool(pool.name)} has had no healthy worker since {_at(newest)}", newest
-        elif queue.last_polled is not None:
-            fact = f"no worker has asked {_queue(pool, queue)} for work since {_at(queue.last_polled)}"
-            since = queue.last_polled
-        elif workers:
+        elif asked is not None and now - asked <= PRESENT:
+            return None  # also where no worker's sign of life has come yet: the server was down for a while
+        elif asked is not None:
+            fact, since = f"no worker has asked {_queue(pool, queue)} for work since {_at(asked)}", asked
+        elif healthy:
             fact, since = f"no worker has ever asked {_queue(pool, queue)} for work", None
         else:
             fact, since = f"{_pool(pool.name)} has never had a worker", None
@@ -195,13 +195,13 @@ class Waiting:
             f"{_and_others(who, len(healthy) - 1)} {'asks' if len(healthy) == 1 else 'ask'} for work every few seconds"
         )
 
-    def _pool_limit(self, pool: WorkPool, queue: WorkQueue) -> WaitingFor | None:
+    def _pool_limit(self, run: FlowRun, pool: WorkPool, queue: WorkQueue) -> WaitingFor | None:
         """Return the limit of the work pool or of the work queue that is full."""
         if pool.concurrency_limit is None and queue.concurrency_limit is None:
             return None
         taken = self._ask(("slots", pool.name), lambda: self._client.read_work_pool_concurrency_status(pool.name))
-        if taken is None:
-            return None
+        if taken is None or any(one.id == run.id for queue_ in taken.queues for one in queue_.flow_runs):
+            return None  # it has a slot itself by now
         in_queue = [one for one in taken.queues if one.queue_id == queue.id]
         in_use = sum(one.active_slots for one in in_queue)
         if pool.concurrency_limit is not None and taken.active_slots >= pool.concurrency_limit:
@@ -220,11 +220,12 @@ class Waiting:
         if limit is not None and not limit.active:
             fact = f"limit {limit.limit} of {name} is switched off, and so lets no run start"
             return WaitingFor(cause=WaitingCause.LIMIT, fact=fact)
-        if limit is not None and limit.active_slots >= limit.limit:
-            holder, since = self._holder(deployment.id) if limit.limit else (None, None)
+        full = limit is not None and limit.active_slots >= limit.limit
+        holder, since = self._holder(deployment.id) if full else (None, None)
+        if limit is not None and full and holder != run.id:  # else it has a slot itself by now
             options = deployment.concurrency_options
             refuses = options is not None and options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW
-            more = "; a job that meets it is cancelled" if refuses and limit.limit else ""
+            more = "; a job that meets it is cancelled" if refuses else ""
             return _full(limit.limit, name, limit.active_slots, holder, since, more)
         if state.name == _NO_SLOT:
             at = _start(state)
@@ -305,7 +306,7 @@ def _paused(pool: WorkPool, queue: WorkQueue) -> WaitingFor | None:
 
 def _full(limit: int, of: str, taken: int, holder: UUID | None, since: datetime | None, more: str = "") -> WaitingFor:
     if limit == 0:
-        fact = f"limit 0 of {of} lets no run start"
+        fact, since = f"limit 0 of {of} lets no run start", None
     elif holder is None:
         fact = f"limit {limit} of {of} is full, and none of its runs is seen to hold it{more}"
     else:
@@ -334,10 +335,6 @@ def _healthy(worker: Worker, now: datetime) -> bool:
     at = worker.last_heartbeat_time
     longest = max(PRESENT, 2 * timedelta(seconds=worker.heartbeat_interval_seconds or 0))
     return worker.status is WorkerStatus.ONLINE and at is not None and now - at <= longest
-
-
-def _lately(at: datetime, now: datetime) -> bool:
-    return now - at <= PRESENT
 
 
 def _pool(name: str) -> str:

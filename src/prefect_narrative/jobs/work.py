@@ -123,6 +123,6 @@ def advance(row: Row, progress: Progress) -> Row:
     return row.model_copy(update={"progress": storable(progress)})
 
 
-def fence(row: Row, now: datetime) -> Row:
-    """Return the row with a token that nobody holds."""
-    return row.model_copy(update={"token": row.token + 1, "updated_at": now})
+def fence(row: Row, token: int, now: datetime) -> Row:
+    """Return the row with a token that nobody holds: the given one, or one above the row's."""
+    return row.model_copy(update={"token": max(token, row.token + 1), "updated_at": now})

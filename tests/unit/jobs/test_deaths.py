@@ -15,6 +15,8 @@ from prefect_narrative.testing import MemoryJobStore, observed
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HERE = Executor(host="h", pid=7)
+TOKEN = int(NOW.timestamp() * 1e6) + 1
+"""What a fence is raised to: higher than the clock's own."""
 
 
 class World:
@@ -28,7 +30,7 @@ class World:
         self.done: list[str] = []
         self.life = life
         self.lock_is_held = False
-        self.watch = DeathWatch(self.store, self, self, clock=lambda: self.ticks)
+        self.watch = DeathWatch(self.store, self, self, clock=lambda: self.ticks, now=lambda: NOW)
         self.seen = self.move(prefect_type, **{"held": True, **known})
 
     def move(self, prefect_type: str, **known: Any) -> Observation:
@@ -123,8 +125,8 @@ def test_a_dead_process_is_fenced_out_first_and_then_told_to_prefect() -> None:
     assert not world.round(SURE_AFTER - timedelta(milliseconds=1))
     assert world.done == []
     assert world.round(timedelta(milliseconds=1))
-    assert world.done == ["fence default 6", "CRASHED Process 7 on h is gone."]
-    assert world.job.token == 6
+    assert world.done == [f"fence default {TOKEN}", "CRASHED Process 7 on h is gone."]
+    assert world.job.token == TOKEN
 
 
 def test_a_dead_process_that_was_to_be_cancelled_is_cancelled() -> None:
@@ -164,7 +166,7 @@ def test_silence_out_of_sight_counts_from_when_it_was_first_missed() -> None:
     assert not world.round(SILENT_FOR - timedelta(seconds=1))
     assert world.round(timedelta(seconds=1))
     assert world.done == [
-        "fence default 6",
+        f"fence default {TOKEN}",
         "CRASHED Process 7 on h has given no sign of life since 2026-03-01 12:01:14 UTC.",
     ]
 
@@ -214,10 +216,10 @@ def test_cancelling_that_nobody_carries_out_kills_the_process_after_it_was_fence
     world.move("CANCELLING", held=True)
     world.round()
     world.round(LEAVE_WITHIN)
-    assert world.done == ["fence default 6"]
+    assert world.done == [f"fence default {TOKEN}"]
     assert world.job.token == 5, "what it has published before, it may still report"
     assert not world.round(CANCEL_WITHIN - LEAVE_WITHIN)
-    assert world.done == ["fence default 6", "kill 7"]
+    assert world.done == [f"fence default {TOKEN}", "kill 7"]
 
 
 def test_a_run_that_never_started_is_cancelled_where_nobody_does_it() -> None:
@@ -238,7 +240,7 @@ def test_nobody_is_declared_dead_who_can_not_be_fenced_out() -> None:
     assert world.done == []
     world.lock_is_held = False
     assert world.round()
-    assert world.done == ["fence default 7", "CRASHED Process 7 on h is gone."]
+    assert world.done == [f"fence default {TOKEN}", "CRASHED Process 7 on h is gone."]
 
 
 def test_nothing_is_done_about_a_run_that_has_moved_since_it_was_seen() -> None:
@@ -259,10 +261,10 @@ def test_a_process_that_outlives_its_cancelled_run_is_fenced_out_noted_and_kille
     world.round_of_cancelled()
     world.round_of_cancelled(LEAVE_WITHIN)
     world.round_of_cancelled(timedelta(seconds=1))
-    assert world.done == ["fence default 6"]
+    assert world.done == [f"fence default {TOKEN}"]
     assert [(one.kind, one.code) for one in world.job.failures] == [("operator", "cancelled_while_running")]
     world.round_of_cancelled(CANCEL_WITHIN)
-    assert world.done == ["fence default 6", "kill 7"]
+    assert world.done == [f"fence default {TOKEN}", "kill 7"]
 
 
 def test_a_process_that_leaves_after_its_cancelling_is_no_news() -> None:
@@ -284,3 +286,12 @@ def test_what_runs_although_it_was_cancelled_is_cancelled_again_once() -> None:
     assert world.round()
     assert not world.round()
     assert world.done == ["cancel It was cancelled, and ran all the same."]
+
+
+def test_an_attempt_that_began_without_the_table_is_fenced_out_too() -> None:
+    world = World(life=Life.DEAD)
+    world.begin(token=5)
+    world.beat(TOKEN + 7)
+    world.round()
+    assert world.round(SURE_AFTER)
+    assert world.done[0] == f"fence default {TOKEN + 8}"

@@ -291,6 +291,26 @@ SITUATIONS: list[tuple[str, Prefect, FlowRun, WaitingFor]] = [
         ),
     ),
     (
+        "worker gone, soon after it asked",
+        Prefect(queue={"last_polled": NOW - timedelta(seconds=59)}, workers=[worker("a", timedelta(seconds=61))]),
+        due(),
+        waits(
+            NO_WORKER,
+            "work pool 'narrative' has had no healthy worker since 2026-03-01 11:59:59 UTC",
+            NOON - timedelta(seconds=1),
+        ),
+    ),
+    (
+        "server down for an hour, worker asks again",
+        Prefect(queue={"last_polled": NOW}, workers=[worker("a", AN_HOUR)]),
+        due(),
+        waits(
+            WaitingCause.WORKER,
+            "due since 2026-03-01 12:00:00 UTC, a worker of work pool 'narrative' asks for work every few seconds",
+            NOON,
+        ),
+    ),
+    (
         "workers deleted",
         Prefect(queue=QUIET, workers=[]),
         due(),
@@ -366,7 +386,7 @@ SITUATIONS: list[tuple[str, Prefect, FlowRun, WaitingFor]] = [
         "pool limit",
         Prefect(
             pool={"concurrency_limit": 2},
-            slots=[slot(JOB, NOON, started=False)],
+            slots=[slot(uuid4(), NOON, started=False)],
             other_slots=[slot(HOLDER, NOON - A_MINUTE)],
         ),
         due(),
@@ -490,6 +510,22 @@ SITUATIONS: list[tuple[str, Prefect, FlowRun, WaitingFor]] = [
         ),
     ),
     (
+        "limits held by the run itself, which has moved on since it was read",
+        Prefect(
+            pool={"concurrency_limit": 1},
+            slots=[slot(JOB, NOON, started=False)],
+            deployment={"global_concurrency_limit": limit(1, 1)},
+            runs=[run(state("Pending", StateType.PENDING))],
+        ),
+        due(),
+        waits(
+            WaitingCause.WORKER,
+            "due since 2026-03-01 12:00:00 UTC, worker 'up-host' of work pool 'narrative' asks for work "
+            "every few seconds",
+            NOON,
+        ),
+    ),
+    (
         "deployment limit of none",
         Prefect(deployment={"global_concurrency_limit": limit(0, 0)}, runs=[RUNNING]),
         due("Late"),
@@ -578,15 +614,13 @@ def test_what_must_be_mended_first_is_named() -> None:
 def test_many_runs_cost_no_more_questions_than_one() -> None:
     prefect = Prefect(
         pool={"concurrency_limit": 9},
-        queue={"last_polled": None},
         deployment={"global_concurrency_limit": limit(1, 1)},
         runs=[RUNNING],
     )
-    prefect.queue["last_polled"] = NOW
     waiting = prefect.waiting()
     told = {waiting.reason(due(id=uuid4()), NOW) for _ in range(300)}
     assert len(told) == 1
-    once = Counter({"pool": 1, "queue": 1, "slots": 1, "deployment": 1, "flow": 1, "runs": 1})
+    once = Counter(dict.fromkeys(("pool", "queue", "workers", "slots", "deployment", "flow", "runs"), 1))
     assert prefect.asked == once
     waiting.forget()
     waiting.reason(due(), NOW)
