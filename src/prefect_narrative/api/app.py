@@ -25,9 +25,9 @@ from prefect_narrative.api.errors import (
     quoted,
     told,
 )
-from prefect_narrative.api.long_poll import LongPoll
+from prefect_narrative.api.long_poll import MOST_WAITING, LongPoll
 from prefect_narrative.api.openapi import ANSWERS, describe
-from prefect_narrative.api.parameters import Listing, Wait, only, refused
+from prefect_narrative.api.parameters import Id, Listing, Wait, only, refused
 from prefect_narrative.api.reading import Found, Reading
 from prefect_narrative.errors import NarrativeError
 from prefect_narrative.jobs.document import record
@@ -53,6 +53,7 @@ class JobApi:
         seconds_since_sweep: Seconds since the last time that everything was looked at; infinite before the first.
         token: What callers must show; None: nothing.
         loopback: Whether it is served on loopback only.
+        most_waiting: How many callers may wait at once for the end of a job.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class JobApi:
         *,
         token: str | None = None,
         loopback: bool = True,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self._reading = Reading(store, look, seconds_since_sweep)
-        self._long_poll = LongPoll(self._reading.jobs)
+        self._long_poll = LongPoll(self._reading.jobs, most=most_waiting)
         self.app = self._made(token, loopback=loopback)
 
     def let_go(self) -> None:
@@ -85,15 +87,15 @@ class JobApi:
 
         return json_answer(await self._reading.table(read), headers=_staleness(self._reading.behind))
 
-    async def show_job(self, request: Request, job_id: UUID, wait: Wait = 0) -> Response:
+    async def show_job(self, request: Request, job_id: Id, wait: Wait = 0) -> Response:
         """Show one job's record, or wait for its end."""
         found = await self._reading.job(job_id)
         if wait and not has_ended(found.job, datetime.now(UTC)):
-            ended = await self._long_poll.ended(job_id, wait, _gone(request))
+            ended = await self._long_poll.ended(job_id, wait, lambda: _gone(request))
             found = Found(ended) if ended is not None else await self._reading.job(job_id)
         return json_answer(record(found.job), headers=_staleness(found.stale))
 
-    async def show_events(self, job_id: UUID) -> Response:
+    async def show_events(self, job_id: Id) -> Response:
         """Show every move of one job, oldest first."""
         found = await self._reading.job(job_id)
         events = await self._reading.table(lambda store: store.events(JobId(job_id)))

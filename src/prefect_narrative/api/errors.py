@@ -25,6 +25,15 @@ class ApiError(NarrativeError):
     remedy = "This is a defect of ours: report it with what the reconciler's log says."
 
 
+class MalformedRequestError(ApiError, ValueError):
+    """This is no HTTP/1.1 request with one Host header and a head of at most 16 KiB."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "malformed_request"
+    status = HTTPStatus.BAD_REQUEST
+    remedy = "Send a GET whose address and headers are that short, by http and not https."
+
+
 class InvalidParameterError(ApiError, ValueError):
     """A parameter breaks a rule."""
 

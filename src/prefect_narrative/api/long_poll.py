@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -27,7 +27,7 @@ class LongPoll:
         most: How many callers may wait at once.
     """
 
-    def __init__(self, jobs: Callable[[Sequence[UUID]], Awaitable[list[Job]]], *, most: int = MOST_WAITING) -> None:
+    def __init__(self, jobs: Callable[[Sequence[UUID]], Awaitable[list[Job]]], *, most: int) -> None:
         self._jobs = jobs
         self._most = most
         self._waiting: dict[UUID, set[asyncio.Future[Job | None]]] = {}
@@ -35,7 +35,7 @@ class LongPoll:
         self._rounds: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def ended(self, job_id: UUID, seconds: float, gone: Awaitable[None]) -> Job | None:
+    async def ended(self, job_id: UUID, seconds: float, gone: Callable[[], Coroutine[None, None, None]]) -> Job | None:
         """Return a job when it has ended; None where it had not when the time was over or the caller was gone.
 
         Args:
@@ -51,7 +51,7 @@ class LongPoll:
         if self._count >= self._most:
             raise TooManyWaitingError(f"{self._count} callers wait already, and no more than {self._most} may.")
         end: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
-        leaves = asyncio.ensure_future(gone)
+        leaves = asyncio.create_task(gone())
         self._count += 1
         self._waiting.setdefault(job_id, set()).add(end)
         if self._rounds is None or self._rounds.done():

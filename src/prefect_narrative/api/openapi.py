@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Mapping
 from itertools import pairwise
@@ -194,6 +195,10 @@ def describe(app: FastAPI, *, needs_token: bool) -> dict[str, Any]:
     for name, schema in document["components"]["schemas"].items():
         for field, description in docstrings_of(models.get(name)).items():
             schema["properties"][field].setdefault("description", description)
+    for operations in document["paths"].values():
+        for status, answer in ANSWERS[operations["get"]["operationId"]].items():
+            content = operations["get"]["responses"][str(status)]["content"]["application/json"]
+            content["example"] = answer["content"]["application/json"]["example"]  # FastAPI left out what is null
     if needs_token:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path, operations in document["paths"].items():
@@ -203,7 +208,7 @@ def describe(app: FastAPI, *, needs_token: bool) -> dict[str, Any]:
 
 
 def docstrings_of(model: Any) -> dict[str, str]:
-    """Return the docstrings that stand below a model's fields, those of its bases included; nothing for another thing.
+    """Return the docstrings that stand below a model's fields, those of its bases included, in JSON's words.
 
     They are read from the source, as pydantic would too; but only here, where they are wanted, and not in each process
     that imports the records.
@@ -217,5 +222,5 @@ def docstrings_of(model: Any) -> dict[str, str]:
             for field, below in pairwise(body.body if isinstance(body, ast.ClassDef) else ()):
                 match field, below:
                     case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                        found[name] = inspect.cleandoc(text)
+                        found[name] = re.sub(r"\bNone\b", "null", inspect.cleandoc(text))
     return found

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from fastapi import Query, Request
+from fastapi import Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -19,8 +20,9 @@ LONGEST_WAIT_SECONDS = 60
 
 def _moment(value: Any) -> datetime:
     """Return the time that an ISO 8601 text says, in UTC."""
+    text = str(value)
     try:
-        said = datetime.fromisoformat(str(value))
+        said = datetime.fromisoformat(text if text.isprintable() else "")  # else it stops reading at a NUL
         return said.replace(tzinfo=UTC) if said.tzinfo is None else said.astimezone(UTC)
     except OverflowError as exc:
         raise ValueError("it lies outside the years 1 to 9999 in UTC") from exc
@@ -67,6 +69,13 @@ class Listing(BaseModel):
         )
 
 
+Id = Annotated[
+    UUID,
+    Path(
+        description="The job's id, which is that of its flow run in Prefect.",
+        examples=["7c9e6679-7425-40de-944b-e07fc1f90ae7"],
+    ),
+]
 Wait = Annotated[
     float,
     Query(

@@ -14,6 +14,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from prefect_narrative.api.app import JobApi
+from prefect_narrative.api.errors import MalformedRequestError, told
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,16 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_expecting()
         super().connection_lost(exc)
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        """Answer what can't be understood, in the words of all other errors, and close."""
+        if self.cycle is None or self.cycle.response_complete:  # else it would stand in the midst of an answer
+            answer = told(MalformedRequestError())
+            answer.headers["Connection"] = "close"
+            lines = [b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % one for one in answer.raw_headers), b"", b""]
+            self.transport.write(b"\r\n".join(lines) + bytes(answer.body))
+        self.transport.close()
 
     def _expect_request(self) -> None:
         self._late = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
