@@ -155,8 +155,8 @@ class ImpatientJobStore(JobStore):
         self._left = self._patience
 
     @override
-    def raise_fence(self, job_id: JobId) -> int:
-        return self._table.raise_fence(job_id)
+    def raise_fence(self, job_id: JobId, token: int = 0) -> int:
+        return self._table.raise_fence(job_id, token)
 
     def _hurry(self, call: Callable[[], Answer]) -> Answer:
         """Return what a call of the table returns, if it does in time."""
