@@ -4,8 +4,9 @@ A state tells the cause by itself where the run waits for a time, to be resumed,
 that is due it tells nothing: then Prefect's work pools, queues, workers and limits are asked. Of several causes that
 hold at once, the first of these is named, since mending a later one would not help:
 
-1. the work pool is paused, 2. the work queue is paused;
-3. nobody asks for the work: no healthy worker, or the run's queue was deleted;
+1. the work pool is paused;
+2. the work queue is paused;
+3. nobody asks for the work: no healthy worker, or the run is in no queue (that was deleted);
 4. a concurrency limit is full: the work pool's, the work queue's, the deployment's;
 5. none of these: a worker asks for work, and takes the run soon.
 
@@ -153,7 +154,7 @@ class Waiting:
             return None
         name = self._name_of(deployment)
         if deployment.work_pool_name is not None:
-            fact = f"its work queue was deleted, and no worker of {_pool(deployment.work_pool_name)} can take it"
+            fact = f"it is in no work queue, so that no worker of {_pool(deployment.work_pool_name)} can take it"
             return WaitingFor(cause=WaitingCause.NO_WORKER, fact=fact)
         asked = deployment.last_polled
         if asked is None:

@@ -156,7 +156,7 @@ def test_a_deleted_queue(scene: Scene) -> None:
     job = scene.client.create_flow_run_from_deployment(scene.deployment, work_queue_name="other").id
     scene.client.delete_work_queue_by_id(queue.id)
     assert scene.ask_for_work() == []
-    fact = f"its work queue was deleted, and no worker of work pool '{scene.pool}' can take it"
+    fact = f"it is in no work queue, so that no worker of work pool '{scene.pool}' can take it"
     assert scene.why(job) == WaitingFor(cause=NO_WORKER, fact=fact)
 
 

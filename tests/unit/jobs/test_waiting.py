@@ -340,7 +340,7 @@ SITUATIONS: list[tuple[str, Prefect, FlowRun, WaitingFor]] = [
         "queue deleted",
         Prefect(),
         due(work_pool_name=None, work_queue_id=None),
-        waits(NO_WORKER, "its work queue was deleted, and no worker of work pool 'narrative' can take it"),
+        waits(NO_WORKER, "it is in no work queue, so that no worker of work pool 'narrative' can take it"),
     ),
     (
         "never served",
