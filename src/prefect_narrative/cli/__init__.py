@@ -40,7 +40,7 @@ def make_app() -> App:
     app.command(f"{here}.up:up", name="up", help="Start server, worker and reconciler on this machine.")
     app.command(f"{here}.deploy:deploy", name="deploy", help="Apply work pool, blocks and deployments to Prefect.")
     app.command(
-        f"{here}.deploy:reconciler", name="reconciler", help="Keep the job table true to Prefect, until stopped."
+        f"{here}.reconciler:reconciler", name="reconciler", help="Keep the job table true to Prefect, and serve it."
     )
     app.command(f"{here}.submit:submit", name="submit", help="Submit a job.")
     jobs = App(name="jobs", help="List, show, wait for, cancel and retry jobs.")

@@ -21,6 +21,8 @@ class UpRecord:
 
     api_url: str
     ui_url: str
+    jobs_url: str
+    """Where jobs, their states and their results are read over HTTP."""
     home: str
     pid: int
     process_started_at: float

@@ -1,7 +1,5 @@
-"""`narrative deploy` and `narrative reconciler`: what connects a Prefect server with the platform."""
+"""`narrative deploy`: what connects a Prefect server with the platform."""
 
-import signal
-import threading
 from dataclasses import asdict
 
 from prefect_narrative.cli.connection import connect
@@ -30,21 +28,4 @@ def deploy(*, as_json: Json = False) -> int:
         output.document(applied)
     rows = [(part, name, outcome) for part, outcomes in applied.items() for name, outcome in outcomes.items()]
     output.table(("part", "name", "outcome"), rows)
-    return ExitCode.OK
-
-
-def reconciler() -> int:
-    """Keep the job table true to Prefect until Ctrl-C or SIGTERM. Any number may run at once; `up` runs one."""
-    settings = Settings()
-    connect(settings)
-    from prefect_narrative.jobs.outbox import Outbox  # noqa: PLC0415 - Prefect reads its settings on import
-    from prefect_narrative.jobs.reconciler import Reconciler  # noqa: PLC0415
-    from prefect_narrative.jobs.sql import open_store  # noqa: PLC0415
-    from prefect_narrative.planes.fences import Fences  # noqa: PLC0415
-
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stop.set())
-    with open_store(settings) as store:
-        Reconciler(store, Outbox(settings.outbox), Fences(settings)).run(stop)
     return ExitCode.OK

@@ -24,6 +24,8 @@ HOST = "127.0.0.1"
 WORK_POOL = "narrative"
 KEPT_PREFECT_VARIABLES = re.compile(r"PREFECT_LOGGING_(LEVEL|.*_LEVEL)")
 """The only Prefect variables of the caller's that our processes see: with others they would be less private."""
+TOKEN_VARIABLE = "NARRATIVE_API_TOKEN"  # noqa: S105 - its name
+"""For the reconciler alone: neither the server nor what runs jobs needs to know it."""
 PAGE = 200
 CLOCK_TOLERANCE = timedelta(seconds=2)
 """How far two readings of one process's start may lie apart after the clock was set."""
@@ -44,6 +46,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def check_port_number(port: int) -> int:
+    """Return a given port.
+
+    Raises:
+        UsageError: it is not a port number.
+    """
+    if not 1 <= port <= 65535:
+        raise UsageError(f"{port} is not a port: ports go from 1 to 65535.", remedy=PortTakenError.remedy)
+    return port
+
+
 def check_port(port: int) -> int:
     """Return a given port if a server can listen on it now.
 
@@ -51,8 +64,7 @@ def check_port(port: int) -> int:
         UsageError: it is not a port number.
         PortTakenError: somebody listens on it.
     """
-    if not 1 <= port <= 65535:
-        raise UsageError(f"{port} is not a port: ports go from 1 to 65535.", remedy=PortTakenError.remedy)
+    check_port_number(port)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -73,12 +85,15 @@ def api_url(port: int) -> str:
 
 
 def base_environment(settings: Settings, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of every process of `up`: ours set, the caller's own Prefect configuration left out."""
+    """Return the environment of every process of `up`: ours set, the caller's own Prefect configuration left out.
+
+    The token of the job API is left out too: `reconciler_environment` has it.
+    """
     home = prefect_home(settings.home)
     kept = {
         name: value
         for name, value in given.items()
-        if not name.startswith("PREFECT_") or KEPT_PREFECT_VARIABLES.fullmatch(name)
+        if (not name.startswith("PREFECT_") or KEPT_PREFECT_VARIABLES.fullmatch(name)) and name != TOKEN_VARIABLE
     }
     ours = {
         "NARRATIVE_HOME": str(settings.home),
@@ -119,6 +134,11 @@ def client_environment(base: Mapping[str, str], url: str, auth_string: str | Non
     if auth_string is not None:
         environment["PREFECT_API_AUTH_STRING"] = auth_string
     return environment
+
+
+def reconciler_environment(base: Mapping[str, str], token: str | None) -> dict[str, str]:
+    """Return the environment of the reconciler: that of a client, and what callers of the job API must show."""
+    return dict(base) if token is None else {**base, TOKEN_VARIABLE: token}
 
 
 def server_command() -> list[str]:

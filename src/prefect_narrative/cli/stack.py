@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import ClassVar
 from uuid import UUID
 
-from prefect_narrative.cli import server
+from prefect_narrative.cli import job_api, server
 from prefect_narrative.cli.child import Child, Program
 from prefect_narrative.cli.connection import prefect_home
 from prefect_narrative.cli.guard import become_subreaper, end_children
@@ -49,6 +49,8 @@ class Plan:
     """None: a free one."""
     auth_string: str | None = None
     """What callers must show, `user:password`; None: nothing."""
+    jobs_port: int | None = None
+    """Where jobs are read over HTTP; None: a free one."""
     worker: bool = True
 
 
@@ -69,7 +71,7 @@ class Stack:
         self._held = tuple(held)
         self._stop = threading.Event()
         self._base = server.base_environment(settings, os.environ)
-        self._port = 0
+        self._port = self._jobs_port = 0
         self._server: Child | None = None
         self._worker: Child | None = None
         self._reconciler: Child | None = None
@@ -84,6 +86,11 @@ class Stack:
     def ui_url(self) -> str:
         """The address of Prefect's pages."""
         return server.ui_url(self._port)
+
+    @property
+    def jobs_url(self) -> str:
+        """The address of the jobs."""
+        return job_api.jobs_url(self._jobs_port)
 
     def ask_to_stop(self) -> None:
         """Make `start` or `tend` return soon. May be called from a signal handler."""
@@ -107,20 +114,14 @@ class Stack:
         self._deploy()
         since = datetime.now(UTC).isoformat()
         environment = server.client_environment(self._base, self.api_url, self._plan.auth_string)
-        narrative = [sys.executable, "-m", "prefect_narrative.cli"]
-        self._reconciler = self._child("reconciler", [*narrative, "reconciler"], environment, grace_seconds=10)
-        self._reconciler.start()
         if not self._plan.worker:
+            self._start_reconciler(environment)
             return
-        self._report("Starting the worker")
         name = f"up-{socket.gethostname()}"
-        options = ["--pool", server.WORK_POOL, "--type", "process", "--name", name, "--install-policy", "never"]
-        command = [sys.executable, "-m", "prefect", "worker", "start", *options, "--no-create-pool-if-not-found"]
-        polling = {**environment, "PREFECT_WORKER_QUERY_SECONDS": "1"}
-        self._worker = self._child("worker", command, polling, grace_seconds=15)
-        self._worker.start()
+        worker = self._begin_worker(name, environment)
+        self._start_reconciler(environment)  # while the worker imports what it needs
         calls = self._calls
-        self._wait(self._worker, lambda: calls is not None and calls.worker_polled(name, since))
+        self._wait(worker, lambda: calls is not None and calls.worker_polled(name, since))
 
     def tend(self) -> None:
         """Restart what ends unexpectedly, until somebody asks to stop."""
@@ -169,6 +170,35 @@ class Stack:
                 calls.close()
                 self._calls = None
                 if not taken or self._plan.port is not None or attempt == PORT_TRIES:
+                    raise
+            else:
+                return
+
+    def _begin_worker(self, name: str, environment: Mapping[str, str]) -> Child:
+        self._report("Starting the worker")
+        options = ["--pool", server.WORK_POOL, "--type", "process", "--name", name, "--install-policy", "never"]
+        command = [sys.executable, "-m", "prefect", "worker", "start", *options, "--no-create-pool-if-not-found"]
+        polling = {**environment, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        self._worker = self._child("worker", command, polling, grace_seconds=15)
+        self._worker.start()
+        return self._worker
+
+    def _start_reconciler(self, environment: Mapping[str, str]) -> None:
+        """Start the reconciler at a port that it keeps over restarts, and return when it answers there."""
+        secret = server.reconciler_environment(environment, job_api.token_of(self._settings))
+        for attempt in range(1, PORT_TRIES + 1):
+            given = self._plan.jobs_port
+            self._jobs_port = port = server.free_port() if given is None else server.check_port(given)
+            command = [sys.executable, "-m", "prefect_narrative.cli", "reconciler", "--port", str(port)]
+            self._reconciler = child = self._child("reconciler", command, secret, grace_seconds=10)
+            self._report(f"Starting the reconciler, with the HTTP job API on port {port}")
+            child.start()
+            try:
+                self._wait(child, lambda port=port, child=child: job_api.answers(port, child.pid))  # type: ignore[misc]
+            except StartFailedError:
+                taken = f"Port {port} of" in child.log_tail()
+                child.end()
+                if not taken or given is not None or attempt == PORT_TRIES:
                     raise
             else:
                 return

@@ -39,6 +39,7 @@ def up(
     port: int | None = None,
     auth_string: str | None = None,
     import_root: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
+    jobs_port: int | None = None,
     worker: Annotated[bool, Parameter(negative="--no-worker")] = True,
     as_json: Json = False,
 ) -> int:
@@ -48,18 +49,24 @@ def up(
     by themselves. It listens on loopback only: who reaches Prefect's API can run code on its workers. Jobs that still
     run at the end are ended and shown as failed.
 
+    Jobs and their results are also read over HTTP, at jobs_url. If NARRATIVE_API_TOKEN is set, callers must show it.
+
     Args:
         port: Port of the server. [a free one]
         auth_string: What callers must show, as user:password. Safer in the environment variable
             PREFECT_SERVER_API_AUTH_STRING: other users of this machine can read command lines.
         import_root: Folder below which jobs may read files; repeatable. [NARRATIVE_IMPORT_ROOTS, else imports in
             NARRATIVE_HOME]
+        jobs_port: Port at which jobs are read over HTTP. [a free one]
         worker: Start a worker, which runs the jobs.
-        as_json: Print one line of JSON when ready: api_url, ui_url, home, pid.
+        as_json: Print one line of JSON when ready: api_url, ui_url, jobs_url, home, pid.
     """
     settings = _settings_with(import_root)
     plan = Plan(
-        None if port is None else check_port(port), _checked(auth_string or os.environ.get(AUTH_VARIABLE)), worker
+        None if port is None else check_port(port),
+        _checked(auth_string or os.environ.get(AUTH_VARIABLE)),
+        None if jobs_port is None else check_port(jobs_port),
+        worker,
     )
     settings.make_home()
     output = Output(as_json=as_json)
@@ -76,6 +83,7 @@ def _run(settings: Settings, plan: Plan, output: Output, lock: int) -> int:
             record = UpRecord(
                 stack.api_url,
                 stack.ui_url,
+                stack.jobs_url,
                 str(settings.home),
                 os.getpid(),
                 psutil.Process().create_time(),
@@ -95,11 +103,20 @@ def _run(settings: Settings, plan: Plan, output: Output, lock: int) -> int:
 
 def _say_ready(record: UpRecord, output: Output) -> None:
     if output.as_json:
-        told = {"api_url": record.api_url, "ui_url": record.ui_url, "home": record.home, "pid": record.pid}
-        output.document(told, indent=None)
+        output.document(
+            {name: getattr(record, name) for name in ("api_url", "ui_url", "jobs_url", "home", "pid")}, indent=None
+        )
         return
     output.line("Ready.")
-    output.fields({"UI": record.ui_url, "API": record.api_url, "home": record.home, "stop": "Ctrl-C"})
+    output.fields(
+        {
+            "UI": record.ui_url,
+            "API": record.api_url,
+            "jobs": record.jobs_url,
+            "home": record.home,
+            "stop": "Ctrl-C",
+        }
+    )
 
 
 def _settings_with(import_roots: tuple[Path, ...]) -> Settings:

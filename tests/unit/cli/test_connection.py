@@ -15,6 +15,7 @@ def record_in(settings: Settings, **values: object) -> UpRecord:
     record = UpRecord(
         "http://127.0.0.1:1/api",
         "http://127.0.0.1:1",
+        "http://127.0.0.1:2/v1/jobs",
         str(settings.make_home()),
         os.getpid(),
         psutil.Process().create_time(),

@@ -18,6 +18,7 @@ from prefect_narrative.client import (
 from prefect_narrative.errors import NarrativeError
 from prefect_narrative.jobs.store import InvalidCursorError, JobTableUnavailableError
 from prefect_narrative.planes.errors import DatasetNotFoundError, QueryFailedError, QueryRefusedError
+from prefect_narrative.settings import Settings
 
 A_JOB = "00000000-0000-0000-0000-000000000001"
 
@@ -49,6 +50,12 @@ REFUSED = [
     (["up", "--port", "0"], "is not a port"),
     (["up", "--port", "70000"], "is not a port"),
     (["up", "--host", "0.0.0.0"], "--host"),
+    (["up", "--jobs-port", "0"], "is not a port"),
+    (["reconciler", "--port", "0"], "is not a port"),
+    (["reconciler", "--port", "70000"], "is not a port"),
+    (["reconciler", "--host", "0.0.0.0"], "Without a token the job API listens on loopback only, not on 0.0.0.0"),
+    (["reconciler", "--host", "::"], "Without a token"),
+    (["reconciler", "--host", "no such host"], "no name or address of this machine"),
     (["up", "--auth-string", "nocolon"], "no colon"),
     (["up", "--import-root", "/nowhere/at/all"], "is not a folder"),
 ]
@@ -143,6 +150,20 @@ def test_a_bad_setting_is_named(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setenv("NARRATIVE_THREADS", "zero")
     assert main(["jobs", "list"]) == ExitCode.REFUSED
     assert "error: NARRATIVE_THREADS: Input should be a valid integer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("token", ["", "short", "with a space in its midst", "x" * 1001, "naïve-token-of-16-letters"])
+def test_a_bad_token_is_refused_and_not_repeated(
+    token: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NARRATIVE_API_TOKEN", token)
+    assert main(["reconciler"]) == ExitCode.REFUSED
+    told = capsys.readouterr().err
+    assert "error: NARRATIVE_API_TOKEN: " in told
+    assert not token or token not in told
+    with pytest.raises(ValueError, match="api_token") as caught:
+        Settings()
+    assert not token or token not in str(caught.value)
 
 
 def test_a_home_that_cannot_be_made_is_named(

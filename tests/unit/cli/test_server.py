@@ -12,6 +12,12 @@ from prefect_narrative.cli.up import AlreadyUpError, only_one
 from prefect_narrative.settings import Settings
 
 
+def record_of(home: Path, pid: int, started_at: float) -> UpRecord:
+    return UpRecord(
+        "http://127.0.0.1:7/api", "http://127.0.0.1:7", "http://127.0.0.1:8/v1/jobs", str(home), pid, started_at
+    )
+
+
 def test_the_callers_own_prefect_configuration_is_left_out(settings: Settings) -> None:
     given = {
         "PATH": "/bin",
@@ -46,6 +52,19 @@ def test_the_auth_string_goes_to_everybody_and_never_onto_a_command_line(setting
     assert not any("a:b" in part for part in server.server_command())
 
 
+def test_the_job_apis_token_goes_to_the_reconciler_alone(settings: Settings) -> None:
+    base = server.base_environment(settings, {"NARRATIVE_API_TOKEN": "a-long-enough-token", "NARRATIVE_THREADS": "2"})
+    assert base["NARRATIVE_THREADS"] == "2"
+    client = server.client_environment(base, "http://x", None)
+    for environment in (base, server.server_environment(base, 1, None), client):
+        assert "a-long-enough-token" not in environment.values()
+    assert server.reconciler_environment(client, "a-long-enough-token") == {
+        **client,
+        "NARRATIVE_API_TOKEN": "a-long-enough-token",
+    }
+    assert server.reconciler_environment(client, None) == client
+
+
 def test_a_taken_port_is_refused() -> None:
     with socket.socket() as taken:
         taken.bind((server.HOST, 0))
@@ -59,7 +78,7 @@ def test_a_taken_port_is_refused() -> None:
 def test_a_second_up_says_where_the_first_is(settings: Settings) -> None:
     home = settings.make_home()
     started_at = psutil.Process().create_time()
-    record = UpRecord("http://127.0.0.1:7/api", "http://127.0.0.1:7", str(home), os.getpid(), started_at)
+    record = record_of(home, os.getpid(), started_at)
     with only_one(home):
         with pytest.raises(AlreadyUpError, match="starts or ends"), only_one(home):
             pass
@@ -72,7 +91,7 @@ def test_a_second_up_says_where_the_first_is(settings: Settings) -> None:
 
 def test_the_lock_is_held_as_long_as_a_process_of_up_lives(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     home = settings.make_home()
-    record = UpRecord("http://127.0.0.1:7/api", "http://127.0.0.1:7", str(home), 2**22 + 1, 0.0)
+    record = record_of(home, 2**22 + 1, 0.0)
     record.write()  # of an `up` that was killed
     monkeypatch.setattr("prefect_narrative.cli.up.ENDING_SECONDS", 0.3)
     with (home / "up.lock").open("w") as held_by_a_guard:
