@@ -173,7 +173,7 @@ class Waiting:
             return None
         newest = max((one.last_heartbeat_time for one in workers if one.last_heartbeat_time), default=None)
         healthy, asked = any(_healthy(one, now) for one in workers), queue.last_polled
-        if newest is not None and not healthy and (asked is None or asked - newest <= PRESENT):
+        if newest is not None and not healthy and (asked is None or asked <= newest + PRESENT):
             fact, since = f"{_pool(pool.name)} has had no healthy worker since {_at(newest)}", newest
         elif asked is not None and now - asked <= PRESENT:
             return None  # also where no worker's sign of life has come yet: the server was down for a while
