@@ -98,6 +98,7 @@ class JobContext:
         code_version: Version of the code that runs.
         show: Shows progress elsewhere too, once the job has run for two seconds.
         leave: Makes the body end where this attempt must; takes the reason.
+        clock: Tells the time of day.
     """
 
     def __init__(
@@ -113,10 +114,12 @@ class JobContext:
         code_version: str | None = None,
         show: Callable[[Progress], None] | None = None,
         leave: Callable[[str], None] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.job_id = JobId(job_id)
         self._store = store
         self._outbox = outbox
+        self._clock = clock
         self._resources: list[Resource] = []
         self._release = ExitStack()
         self._message = "started"
@@ -126,7 +129,7 @@ class JobContext:
         executor = executor or Executor(host=socket.gethostname(), pid=os.getpid())
         # Tokens are microseconds of the clock, or one more than the last: an attempt that starts while the table is
         # down has one that is higher than its forerunner's all the same.
-        token = time.time_ns() // 1000
+        token = int(clock().timestamp() * 1e6)
         self._is_answered = False
         try:
             self.attempt = store.begin_attempt(
@@ -210,7 +213,7 @@ class JobContext:
 
     def keep_failure(self, error: BaseException) -> Failure:
         """Record why this attempt fails, in the table or the outbox, and return the record."""
-        failure = failure_of(error, self.attempt.number)
+        failure = failure_of(error, self.attempt.number, self._clock())
         self._attend(
             "keep why it failed",
             lambda: self._write(
@@ -264,15 +267,14 @@ class JobContext:
         start, until = self._span
         within = shares[-1] if shares else 0.0
         fraction = min(1.0, max(0.0, start + (until - start) * within))
-        return Progress(fraction=round(fraction, 3), message=self._message, at=datetime.now(UTC))
+        return Progress(fraction=round(fraction, 3), message=self._message, at=self._clock())
 
 
-def failure_of(error: BaseException, attempt: int) -> Failure:
+def failure_of(error: BaseException, attempt: int, now: datetime) -> Failure:
     """Return the record of why an attempt failed.
 
     An error that is not one of ours is a defect, except for those by which Python itself says what ran out.
     """
-    now = datetime.now(UTC)
     if isinstance(error, NarrativeError):
         return Failure(
             attempt=attempt,

@@ -37,6 +37,7 @@ class Pulse:
         progress: Tells how far the job is.
         show: Shows progress elsewhere too, once the job has run for two seconds.
         leave: Makes the body end, so that nothing is said to Prefect; takes the reason. Called each second until then.
+        ticks: Seconds of a clock that only goes forward.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Pulse:
         *,
         show: Callable[[Progress], None] | None = None,
         leave: Callable[[str], None] | None = None,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job_id = job_id
         self._token = token
@@ -55,7 +57,8 @@ class Pulse:
         self._progress = progress
         self._show = show
         self._leave = leave
-        self._started = time.monotonic()
+        self._ticks = ticks
+        self._started = ticks()
         self._next_beat = 0.0
         self._shown: tuple[str, float | None] | None = None
         self._written: tuple[str, float | None] | None = None
@@ -93,7 +96,7 @@ class Pulse:
             stopping = self._stop.wait(LOOK_EVERY.total_seconds())
 
     def _look(self, machine: Machine, *, stopping: bool) -> None:
-        now = time.monotonic()
+        now = self._ticks()
         if now >= self._next_beat:
             self._store.beat(machine.heartbeat(self._job_id, self._token))
             self._next_beat = now + HEARTBEAT_EVERY.total_seconds()

@@ -36,8 +36,22 @@ OVERLAP = timedelta(minutes=2)
 """How far a sweep looks back beyond the last one: for times that were given before their transaction was seen."""
 
 
-def look(store: JobStore, runs: Runs, job_id: UUID, *, cause: str = "read") -> Job | None:
+def utc_now() -> datetime:
+    """Return the time of day, in UTC."""
+    return datetime.now(UTC)
+
+
+def look(
+    store: JobStore, runs: Runs, job_id: UUID, *, cause: str = "read", clock: Callable[[], datetime] = utc_now
+) -> Job | None:
     """Ask Prefect how one run is, bring the answer into the table, and return the job; None where neither knows it.
+
+    Args:
+        store: The job table.
+        runs: Prefect's runs.
+        job_id: The job.
+        cause: Who asked, for the event.
+        clock: Tells the time of day, as the table's own.
 
     Raises:
         httpx.HTTPError: Prefect can't be reached.
@@ -46,13 +60,13 @@ def look(store: JobStore, runs: Runs, job_id: UUID, *, cause: str = "read") -> J
     row = store.get(JobId(job_id))
     seen = runs.read(job_id)
     if seen is None:
-        return None if row is None else _gone(store, row, cause)
+        return None if row is None else _gone(store, row, cause, clock())
     if row is None and not runs.is_ours(seen):
         return None
-    return bring(store, row, seen, cause=cause)
+    return bring(store, row, seen, cause=cause, now=clock())
 
 
-def bring(store: JobStore, row: Job | None, seen: Observation, *, cause: str) -> Job:
+def bring(store: JobStore, row: Job | None, seen: Observation, *, cause: str, now: datetime) -> Job:
     """Bring what Prefect says of a run into the table, and return the job as it then is.
 
     Args:
@@ -60,24 +74,24 @@ def bring(store: JobStore, row: Job | None, seen: Observation, *, cause: str) ->
         row: The row as it was before Prefect was asked; None where there was none.
         seen: What Prefect said.
         cause: Who asked, for the event.
+        now: The time of day.
     """
     if row is None or order_of(seen.prefect) > order_of(row.prefect):
         return store.apply(seen, cause=cause)
-    if row.prefect.state_id != seen.prefect.state_id and _is_young(row):
+    if row.prefect.state_id != seen.prefect.state_id and _is_young(row, now):
         return row
     # The same state with more to say about it; or an earlier one: the server's clock was set back, or events lied.
     return store.apply(seen, cause=cause, if_version=row.version)
 
 
-def _is_young(row: Job) -> bool:
-    return timedelta(0) <= datetime.now(UTC) - row.updated_at < YOUNG
+def _is_young(row: Job, now: datetime) -> bool:
+    return timedelta(0) <= now - row.updated_at < YOUNG
 
 
-def _gone(store: JobStore, row: Job, cause: str) -> Job:
+def _gone(store: JobStore, row: Job, cause: str, now: datetime) -> Job:
     """Prefect has no such run any more: what was not at rest by then is cancelled."""
-    if row.state.terminal or _is_young(row):
+    if row.state.terminal or _is_young(row, now):
         return row
-    now = datetime.now(UTC)
     deleted = row.prefect.model_copy(update={"type": "CANCELLED", "name": "Deleted", "timestamp": now})
     seen = Observation(
         job_id=row.job_id,
@@ -106,6 +120,8 @@ class Reconciler:
         publications: The data planes of this machine.
         connect: Makes a client of Prefect's API.
         deaths: Looks at processes; None: those of this machine.
+        clock: Tells the time of day, as the table's own.
+        ticks: Seconds of a clock that only goes forward.
     """
 
     def __init__(
@@ -116,12 +132,16 @@ class Reconciler:
         *,
         connect: Callable[[], AbstractContextManager[SyncPrefectClient]] = lambda: get_client(sync_client=True),
         deaths: DeathWatch | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._outbox = outbox
         self._publications = publications or NoPublications()
         self._connect = connect
         self._deaths = deaths or DeathWatch(store, Machine.here(), self._publications)
+        self._clock = clock
+        self._ticks = ticks
         self._swept_at: datetime | None = None
         self._looked_ahead_at = self._looked_back_at = -float("inf")
         self._completed_at = -float("inf")
@@ -131,7 +151,7 @@ class Reconciler:
     @property
     def seconds_since_sweep(self) -> float:
         """Seconds since the last sweep that saw everything; infinite before the first."""
-        return time.monotonic() - self._completed_at
+        return self._ticks() - self._completed_at
 
     def run(self, stop: threading.Event) -> None:
         """Listen and sweep until `stop` is set; what can't be reached is tried again."""
@@ -194,7 +214,7 @@ class Reconciler:
                 moved += self._alone(job_id, partial(self._apply, runs, row, others[job_id]))
             elif job_id not in seen:
                 moved += self._alone(job_id, partial(self._look, runs, row))
-        self._completed_at = time.monotonic()
+        self._completed_at = self._ticks()
         moved += self._watch(runs, seen | dict(others))
         for row in self._failed_lately():
             moved += self._alone(row.job_id, partial(self._mend, runs, row))
@@ -205,7 +225,7 @@ class Reconciler:
         now = runs.now()
         # By the server's clock, which runs' times are by; where it was set back, from the earlier of both.
         since = now - LOOK_BACK if self._swept_at is None else min(self._swept_at, now) - OVERLAP
-        ticks = time.monotonic()
+        ticks = self._ticks()
         if ticks - self._looked_back_at >= LOOK_BACK_EVERY.total_seconds():
             since = now - LOOK_BACK
         found = chain(runs.due(now), runs.ended(since))
@@ -246,11 +266,11 @@ class Reconciler:
                 return self._look(runs, row)  # that row may be newer than the answer: read both again, in order
         if row is not None and _says(row, one):
             return False
-        after = bring(self._store, row, one, cause="sweep")
+        after = bring(self._store, row, one, cause="sweep", now=self._clock())
         return row is None or after.version != row.version
 
     def _look(self, runs: Runs, row: Job) -> bool:
-        after = look(self._store, runs, row.job_id, cause="sweep")
+        after = look(self._store, runs, row.job_id, cause="sweep", clock=self._clock)
         return after is not None and after.state is not row.state
 
     def _watch(self, runs: Runs, seen: Mapping[UUID, Observation]) -> int:
@@ -304,7 +324,7 @@ class Reconciler:
 
     def _now(self) -> datetime:
         """Return the time by the server's clock, as of the last sweep."""
-        return self._swept_at or datetime.now(UTC)
+        return self._swept_at or self._clock()
 
 
 def _says(row: Job, one: Observation) -> bool:
