@@ -7,16 +7,20 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
-from prefect_narrative.jobs import states
+from prefect_narrative.jobs.record import WaitingCause
 from prefect_narrative.jobs.states import MOVES, STATE_OF_PREFECT_TYPE, JobState, Move, state_of
 
 HEAD = """\
-<!-- Made from src/prefect_narrative/jobs/states.py by `python -m prefect_narrative.jobs.drawing > docs/states.md`. -->
+<!-- Made from the code by `python -m prefect_narrative.jobs.drawing > docs/states.md`. -->
 
 # States of a job
 
 A job is a Prefect flow run, seen in six states. Prefect decides what happens; the job table follows it. So no move is
 refused: each of the 36 pairs of states has a label that says whether it is the ordinary course of things.
+"""
+
+WAITING = """\
+`waiting_for` names one cause, with the fact that shows it; of several that hold, the one to mend first.
 """
 
 ARROWS = """\
@@ -31,6 +35,9 @@ def render() -> str:
         HEAD,
         "## The six states\n",
         _states(),
+        "## What a pending job waits for\n",
+        WAITING,
+        _causes(),
         "## The moves\n",
         _diagram(),
         ARROWS,
@@ -53,6 +60,11 @@ def _states() -> str:
         ("state", "terminal", "meaning"),
         ((f"`{state}`", "yes" if state.terminal else "no", docs[state.name]) for state in JobState),
     )
+
+
+def _causes() -> str:
+    docs = _member_docs(WaitingCause)
+    return _table(("cause", "meaning"), ((f"`{cause}`", docs[cause.name]) for cause in WaitingCause))
 
 
 def _diagram() -> str:
@@ -104,7 +116,7 @@ def _member_docs(kind: type[StrEnum]) -> dict[str, str]:
     """Return the text below each member of an enum, on one line; Python itself does not keep it."""
     (tree,) = (
         node
-        for node in ast.parse(inspect.getsource(states)).body
+        for node in ast.parse(inspect.getsource(sys.modules[kind.__module__])).body
         if isinstance(node, ast.ClassDef) and node.name == kind.__name__
     )
     docs = {}

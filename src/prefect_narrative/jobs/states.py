@@ -15,15 +15,31 @@ class JobState(StrEnum):
     Entered on creation, before a further attempt, on suspension and by an operator's Retry. The worker moves it out.
     """
     RUNNING = "running"
-    """Actively executing, or paused inside its process. Entered when the flow starts; its end moves it out."""
+    """Actively executing, or paused inside its process.
+
+    Entered when the flow starts; moved out by its end, by a cancel, or by whoever finds its process dead.
+    """
     PENDING_CANCELLATION = "pending_cancellation"
-    """Asked to cancel, still stopping. Entered by a caller's or operator's cancel; the process's end moves it out."""
+    """Asked to cancel, still stopping.
+
+    Entered by a caller's or operator's cancel of a job that a process has; moved out by the end of that process.
+    """
     COMPLETED = "completed"
-    """Finished successfully, and its result is stored."""
+    """Finished successfully, and its result is stored.
+
+    Entered when the flow has returned; an operator's Retry in Prefect's UI moves it out.
+    """
     FAILED = "failed"
-    """Met an error, timed out, or its process died; `failures` says why."""
+    """Met an error, timed out, or its process died; `failures` says why.
+
+    Entered by the flow's error, by whoever finds its process dead, and where a completed run has no result. Moved out
+    by a retry: an operator's, or one by itself where the process died.
+    """
     CANCELLED = "cancelled"
-    """Cancelled before completion, or its run was deleted before it ended."""
+    """Cancelled before completion, or its run was deleted before it ended.
+
+    Entered at once where no process had the job, else when that process is gone; an operator's Retry moves it out.
+    """
 
     @property
     def terminal(self) -> bool:
