@@ -5,6 +5,7 @@ leaves the move to the reconciler. The engine calls hooks by position, the runne
 """
 
 import logging
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
@@ -41,8 +42,14 @@ def process_store(settings: Settings) -> JobStore:
 
 def here() -> tuple[JobStore, Outbox]:
     """Return the job table and the outbox of this process, as its environment says."""
-    settings = Settings()
+    settings = _settings_of(frozenset(one for one in os.environ.items() if one[0].startswith("NARRATIVE_")))
     return process_store(settings), Outbox(settings.outbox)
+
+
+@lru_cache(maxsize=1)
+def _settings_of(_environment: frozenset[tuple[str, str]]) -> Settings:
+    """Return the settings that this process's environment gives; to read them takes as long as to write a row."""
+    return Settings()
 
 
 def follow(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:

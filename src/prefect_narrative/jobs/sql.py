@@ -80,6 +80,11 @@ class SqlJobStore(JobStore):
     def __init__(self, url: str, *, patience: timedelta = PATIENCE, clock: Callable[[], datetime] = utc_now) -> None:
         self.database = Database(url, patience=patience)
         self._clock = clock
+        # Compiled here: SQLAlchemy would do it again for each row, which takes longer than to write one.
+        insert_if_new = self._insert(jobs).on_conflict_do_nothing().returning(jobs.c.job_id)
+        self._insert_if_new: Any = insert_if_new.compile(
+            dialect=self.database.engine.dialect, column_keys=jobs.c.keys()
+        )
 
     @override
     def get(self, job_id: JobId) -> Job | None:
@@ -219,8 +224,7 @@ class SqlJobStore(JobStore):
 
     def _create(self, connection: Connection, row: Row, event: JobEvent | None) -> bool:
         """Write a new row; return False where another transaction has just made it."""
-        new = self._insert(jobs).values(**values_of(row)).on_conflict_do_nothing().returning(jobs.c.job_id)
-        if connection.execute(new).first() is None:
+        if connection.execute(self._insert_if_new, values_of(row)).first() is None:
             return False
         _append(connection, event)
         _tag(connection, row)
