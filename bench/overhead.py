@@ -19,10 +19,10 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import harness
+from hook_calls import hook_calls
 from overhead_body import PROBE_ROWS, work
 from private_prefect import BENCH, PrivatePrefect, private_prefect
 
@@ -120,35 +120,6 @@ def one_run(deployment: UUID, rows: int) -> tuple[float, float, float]:
     )
 
 
-def hook_seconds(jobs: int) -> list[float]:
-    """Return how long each call of the hook took: for each job one for Running and one for Completed."""
-    from overhead_job import narrative_job
-    from prefect.client.schemas.objects import FlowRun
-    from prefect.states import Completed, Running
-
-    from prefect_narrative.jobs.hooks import follow, here
-    from prefect_narrative.jobs.record import Executor, JobId
-    from prefect_narrative.jobs.states import JobState
-
-    store, _ = here()
-    executor = Executor(host="bench", pid=os.getpid())
-    taken = []
-    for _ in range(jobs):
-        now = datetime.now(UTC)
-        run = FlowRun(id=uuid4(), flow_id=uuid4(), name="bench", created=now, start_time=now, parameters={"rows": 0})
-        running, job_id = Running(timestamp=now), JobId(run.id)
-        taken.append(harness.seconds(lambda run=run, state=running: follow(narrative_job, run, state))[0])
-        # What the job itself writes between the two, so that the second call finds a row as it is in real life.
-        attempt = store.begin_attempt(job_id, executor)
-        store.stage_result(job_id, attempt.token, {"rows": 0, "groups": 0})
-        completed = Completed(timestamp=datetime.now(UTC))
-        taken.append(harness.seconds(lambda run=run, state=completed: follow(narrative_job, run, state))[0])
-        record = store.get(job_id)
-        if record is None or record.state is not JobState.COMPLETED:
-            raise RuntimeError(f"the hook has not brought {job_id} to completed")
-    return taken
-
-
 def memory(private: PrivatePrefect) -> tuple[int, int]:
     """Return the peak memory of a process that runs the flow once with an empty body: the bare one's, the job's."""
     scripts = [str(BENCH / f"{name}.py") for name in ("overhead_bare", "overhead_job")]
@@ -171,7 +142,7 @@ def main() -> None:
         harness.note(f"in one process, an empty body, {counts.empty_pairs} pairs")
         empty, _ = in_process(0, counts.empty_pairs)
         harness.note(f"the hook, {2 * counts.hook_jobs} calls")
-        hook = hook_seconds(counts.hook_jobs)
+        hook = list(hook_calls(counts.hook_jobs))
         peaks = None if given.quick else memory(private)
         harness.note("starting a worker")
         private.start_worker(POOL, poll_seconds=POLL_SECONDS)

@@ -11,7 +11,21 @@ import psutil
 import pytest
 
 BENCH = Path(__file__).parents[3] / "bench"
+DATABASES = ("sqlite", "postgresql")
 PROMISED = {
+    "hooks.py": {
+        *(
+            f"{table}_{what}_p{percent}_ms"
+            for table in DATABASES
+            for what in ("hook", "insert")
+            for percent in (50, 99)
+        ),
+        *(f"{table}_hook_ratio" for table in DATABASES),
+        "delay_seconds",
+        "delay_ratio",
+        "delay_max_seconds",
+        "runs",
+    },
     "overhead.py": {
         "overhead_ratio",
         "overhead_ratio_worker",
