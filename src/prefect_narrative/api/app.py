@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from prefect_narrative.api import HEALTH_PATH, JOBS_PATH, STALE_HEADER
+from prefect_narrative.api import ENDED_HEADER, HEALTH_PATH, JOBS_PATH, STALE_HEADER
 from prefect_narrative.api.access import Access
 from prefect_narrative.api.errors import (
     ApiError,
@@ -90,10 +90,11 @@ class JobApi:
     async def show_job(self, request: Request, job_id: Id, wait: Wait = 0) -> Response:
         """Show one job's record, or wait for its end."""
         found = await self._reading.job(job_id)
-        if wait and not has_ended(found.job, datetime.now(UTC)):
+        if wait and not _ended(found):
             ended = await self._long_poll.ended(job_id, wait, lambda: _gone(request))
             found = Found(ended) if ended is not None else await self._reading.job(job_id)
-        return json_answer(record(found.job), headers=_staleness(found.stale))
+        told = {ENDED_HEADER: str(_ended(found)).lower(), **_staleness(found.stale)}
+        return json_answer(record(found.job), headers=told)
 
     async def show_events(self, job_id: Id) -> Response:
         """Show every move of one job, oldest first."""
@@ -168,6 +169,10 @@ def _said_by_router(request: Request, error: HTTPException) -> ApiError:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return ReadOnlyError(f"The method {quoted(request.method)} is not allowed: jobs are only read here.")
     return NoSuchPathError(f"There is no path {quoted(request.scope['path'])}.")
+
+
+def _ended(found: Found) -> bool:
+    return has_ended(found.job, datetime.now(UTC))
 
 
 def _staleness(stale: bool) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, computed_field
 
-from prefect_narrative.api import HEALTH_PATH, STALE_HEADER
+from prefect_narrative.api import ENDED_HEADER, HEALTH_PATH, STALE_HEADER
 from prefect_narrative.api.errors import (
     InvalidParameterError,
     TableUnavailableError,
@@ -27,13 +27,13 @@ from prefect_narrative.jobs import record
 class JobRecord(record.Job):
     """Everything that is known of one job."""
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def queue_seconds(self) -> float | None:
         """Seconds from when the job could start until it did; null before."""
         return super().queue_seconds
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def run_seconds(self) -> float | None:
         """Seconds from first start to end; null before the end, or where it never started."""
@@ -145,8 +145,11 @@ _MOVE = {
 }
 
 
-def _answer(model: type[BaseModel], description: str, example: Mapping[str, Any]) -> dict[str, Any]:
-    return {"model": model, "description": description, "content": {"application/json": {"example": example}}}
+def _answer(
+    model: type[BaseModel], description: str, example: Mapping[str, Any], headers: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    content = {"application/json": {"example": example}}
+    return {"model": model, "description": description, "content": content, "headers": dict(headers or {})}
 
 
 def _refusal(error: NarrativeError) -> dict[str, Any]:
@@ -161,20 +164,21 @@ _REFUSALS: Mapping[int | str, dict[str, Any]] = {
 }
 _OF_ONE_JOB = {404: _refusal(no_such_job(EXAMPLE["job_id"])), **_REFUSALS}
 _STALE = {
-    "headers": {
-        STALE_HEADER: {
-            "description": "`true` where the answer may be old, because Prefect could not be asked; else absent.",
-            "schema": {"type": "string", "enum": ["true"]},
-        }
+    STALE_HEADER: {
+        "description": "`true` where the answer may be old, because Prefect could not be asked; else absent.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+_ENDED = {
+    ENDED_HEADER: {
+        "description": "Whether the job is at rest and nobody is about to try it again by itself.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
     }
 }
 ANSWERS: Mapping[str, dict[int | str, dict[str, Any]]] = {
-    "list_jobs": {
-        200: _answer(JobList, "A page of jobs.", {"jobs": [EXAMPLE], "cursor": None}) | _STALE,
-        **_REFUSALS,
-    },
-    "show_job": {200: _answer(JobRecord, "The job's record.", EXAMPLE) | _STALE, **_OF_ONE_JOB},
-    "show_events": {200: _answer(JobMoves, "The job's moves.", {"events": [_MOVE]}) | _STALE, **_OF_ONE_JOB},
+    "list_jobs": {200: _answer(JobList, "A page of jobs.", {"jobs": [EXAMPLE], "cursor": None}, _STALE), **_REFUSALS},
+    "show_job": {200: _answer(JobRecord, "The job's record.", EXAMPLE, {**_ENDED, **_STALE}), **_OF_ONE_JOB},
+    "show_events": {200: _answer(JobMoves, "The job's moves.", {"events": [_MOVE]}, _STALE), **_OF_ONE_JOB},
     "show_health": {
         200: _answer(Health, "The job table answers.", {"table": "ok", "last_sweep_seconds": 0.8, "pid": 4711}),
         503: _answer(

@@ -17,15 +17,16 @@ def test_a_job_is_its_record(world: World, api: JobApi) -> None:
     job = world.add("RUNNING", type="create-dataset", input={"name": "orders"}, tags=("mine",), dataset="orders")
     answer = get(api, f"/v1/jobs/{job.job_id}")
     assert (answer.status_code, answer.json()) == (200, record(job))
-    assert dict(answer.headers) == {**JSON, "content-length": str(len(answer.content))}
+    assert dict(answer.headers) == {**JSON, "content-length": str(len(answer.content)), "narrative-ended": "false"}
     assert answer.json()["created_at"] == "2026-03-01T12:00:00Z"
 
 
 def test_a_job_that_has_ended_has_its_times(world: World, api: JobApi) -> None:
     job = world.add("RUNNING")
     ended = world.end(job)
-    told = get(api, f"/v1/jobs/{job.job_id}").json()
-    assert told == record(ended)
+    answer = get(api, f"/v1/jobs/{job.job_id}")
+    told = answer.json()
+    assert (told, answer.headers["narrative-ended"]) == (record(ended), "true")
     assert (told["queue_seconds"], told["run_seconds"]) == (ended.queue_seconds, ended.run_seconds)
 
 

@@ -70,6 +70,7 @@ def test_a_job_whose_process_died_is_waited_for_until_its_next_attempt_ends(worl
     job_id = JobId(job.job_id)
     died = world.end(job, "CRASHED")
     assert died.state is JobState.FAILED
+    assert get(api, f"/v1/jobs/{job_id}").headers["narrative-ended"] == "false"
 
     def try_again() -> None:
         world.end(job, "RUNNING")

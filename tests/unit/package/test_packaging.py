@@ -51,6 +51,7 @@ def test_no_module_is_named_like_one_of_the_standard_library() -> None:
         ("prefect_narrative.planes", {"prefect", "duckdb", "prefect_narrative.jobs"}),
         ("prefect_narrative.jobs.sql", {"prefect", "duckdb", "alembic"}),
         ("prefect_narrative.testing", {"prefect", "duckdb", "pytest"}),
+        ("prefect_narrative.api.serving", {"prefect", "duckdb", "sqlalchemy"}),
     ],
 )
 def test_what_must_be_light_imports_nothing_heavy(module: str, heavy: set[str]) -> None:
