@@ -1,6 +1,10 @@
 """The way that users take: everything through the command line and Prefect's HTTP API of one running `up`."""
 
+import json
+import re
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,8 +27,10 @@ def orders(platform: Platform) -> Platform:
 
 
 def test_up_tells_where_everything_is(platform: Platform) -> None:
-    assert set(platform.told) == {"api_url", "ui_url", "home", "pid"}
+    assert set(platform.told) == {"api_url", "ui_url", "jobs_url", "home", "pid"}
     home = Path(platform.told["home"])
+    known = json.loads((home / "up.json").read_text())
+    assert {name: known[name] for name in platform.told} == platform.told
     assert platform.told["pid"] == platform.process.pid
     assert platform.told["api_url"].startswith("http://127.0.0.1:")
     assert httpx.get(platform.told["ui_url"], follow_redirects=True, trust_env=False).status_code == 200
@@ -87,6 +93,34 @@ def test_an_outside_callers_run_is_the_job(orders: Platform) -> None:
     shown = orders.json("jobs", "show", flow_run_id)
     assert shown["job_id"] == flow_run_id
     assert shown["request_source"]["type"] == "api"
+
+
+def test_jobs_are_run_and_read_by_plain_http_as_the_page_says(orders: Platform) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "read-results-over-http.md").read_text()
+    (script,) = re.findall(r"^`run_job.py`:\n\n```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (command,) = re.findall(r"^python run_job.py (.*)$", page, re.MULTILINE)
+    jobs_url = orders.told["jobs_url"]
+    addresses = {
+        "PREFECT_API_URL": orders.told["api_url"],
+        "JOBS_URL": jobs_url,
+        "PREFECT_API_AUTH_STRING": AUTH_STRING,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command.split()],
+        env={**orders.environment, **addresses},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("completed {'dataset': 'orders'"), done.stdout
+    with httpx.Client(trust_env=False, timeout=30) as http:
+        (newest,) = http.get(jobs_url, params={"type": "create-dataset", "limit": 1}).json()["jobs"]
+        events = http.get(f"{jobs_url}/{newest['job_id']}/events").json()
+        assert {**newest, **events} == orders.json("jobs", "show", newest["job_id"])
+        for query in re.findall(r"^curl \"\$JOBS_URL(.*)\"$", page, re.MULTILINE):
+            assert http.get(f"{jobs_url}{query}").status_code == 200
 
 
 @pytest.mark.parametrize(
