@@ -62,6 +62,10 @@ def up(
         as_json: Print one line of JSON when ready: api_url, ui_url, jobs_url, home, pid.
     """
     settings = _settings_with(import_root)
+    if port is not None and port == jobs_port:
+        raise UsageError(
+            f"Server and jobs can't both have port {port}.", remedy="Give --jobs-port another one, or none."
+        )
     plan = Plan(
         None if port is None else check_port(port),
         _checked(auth_string or os.environ.get(AUTH_VARIABLE)),

@@ -51,6 +51,7 @@ REFUSED = [
     (["up", "--port", "70000"], "is not a port"),
     (["up", "--host", "0.0.0.0"], "--host"),
     (["up", "--jobs-port", "0"], "is not a port"),
+    (["up", "--port", "4211", "--jobs-port", "4211"], "can't both have port 4211"),
     (["reconciler", "--port", "0"], "is not a port"),
     (["reconciler", "--port", "70000"], "is not a port"),
     (["reconciler", "--host", "0.0.0.0"], "Without a token the job API listens on loopback only, not on 0.0.0.0"),
