@@ -48,6 +48,7 @@ def _run(settings: Settings, listening: socket.socket, stop: threading.Event, ou
     from prefect_narrative.api.app import JobApi  # noqa: PLC0415 - Prefect reads its settings on import
     from prefect_narrative.api.serving import Serving  # noqa: PLC0415
     from prefect_narrative.client import Client  # noqa: PLC0415
+    from prefect_narrative.jobs.horizon import Horizon  # noqa: PLC0415
     from prefect_narrative.jobs.outbox import Outbox  # noqa: PLC0415
     from prefect_narrative.jobs.reconciler import Reconciler  # noqa: PLC0415
     from prefect_narrative.jobs.sql import SqlJobStore, open_store  # noqa: PLC0415
@@ -64,7 +65,9 @@ def _run(settings: Settings, listening: socket.socket, stop: threading.Event, ou
         SqlJobStore(settings.jobs_database_url, patience=CALLERS_PATIENCE) as reader,
         Client(settings) as client,
     ):
-        keeper = Reconciler(store, Outbox(settings.outbox), Fences(settings))
+        keeper = Reconciler(
+            store, Outbox(settings.outbox), Fences(settings), horizon=Horizon(settings.home / "swept_until")
+        )
         api = JobApi(
             reader,
             looking(client),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import chain
 from uuid import UUID
 
 import httpx
@@ -15,6 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from prefect_narrative.jobs.deaths import DeathWatch, NoPublications, Publications
 from prefect_narrative.jobs.events import EventFeed
+from prefect_narrative.jobs.horizon import Horizon
 from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.prefect_runs import PrefectRuns
 from prefect_narrative.jobs.processes import Machine
@@ -27,13 +27,8 @@ from prefect_narrative.jobs.store import MAX_PAGE, JobStore, JobTableUnavailable
 logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = timedelta(seconds=2)
-LOOK_AHEAD_EVERY = timedelta(seconds=30)
-LOOK_BACK_EVERY = timedelta(hours=1)
-LOOK_BACK = timedelta(days=1)
 YOUNG = timedelta(seconds=2)
 """A row younger than this may be news of a state that Prefect's database does not show yet."""
-OVERLAP = timedelta(minutes=2)
-"""How far a sweep looks back beyond the last one: for times that were given before their transaction was seen."""
 
 
 def utc_now() -> datetime:
@@ -120,6 +115,7 @@ class Reconciler:
         publications: The data planes of this machine.
         connect: Makes a client of Prefect's API.
         deaths: Looks at processes; None: those of this machine.
+        horizon: Tells how far to look; None: nobody keeps that for the next reconciler.
         clock: Tells the time of day, as the table's own.
         ticks: Seconds of a clock that only goes forward.
     """
@@ -132,6 +128,7 @@ class Reconciler:
         *,
         connect: Callable[[], AbstractContextManager[SyncPrefectClient]] = lambda: get_client(sync_client=True),
         deaths: DeathWatch | None = None,
+        horizon: Horizon | None = None,
         clock: Callable[[], datetime] = utc_now,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -142,8 +139,7 @@ class Reconciler:
         self._deaths = deaths or DeathWatch(store, Machine.here(), self._publications)
         self._clock = clock
         self._ticks = ticks
-        self._swept_at: datetime | None = None
-        self._looked_ahead_at = self._looked_back_at = -float("inf")
+        self._horizon = horizon or Horizon(ticks=ticks)
         self._completed_at = -float("inf")
         self._searched: set[UUID] = set()
         self._wake = threading.Event()
@@ -223,20 +219,12 @@ class Reconciler:
     def _found(self, runs: Runs) -> Iterable[Observation]:
         """Yield the runs that a sweep looks for, each as Prefect says that it is."""
         now = runs.now()
-        # By the server's clock, which runs' times are by; where it was set back, from the earlier of both.
-        since = now - LOOK_BACK if self._swept_at is None else min(self._swept_at, now) - OVERLAP
-        ticks = self._ticks()
-        if ticks - self._looked_back_at >= LOOK_BACK_EVERY.total_seconds():
-            since = now - LOOK_BACK
-        found = chain(runs.due(now), runs.ended(since))
-        if ticks - self._looked_ahead_at >= LOOK_AHEAD_EVERY.total_seconds():
-            found = chain(found, runs.asked_for(now))
-        yield from found
-        self._swept_at = now
-        if since == now - LOOK_BACK:
-            self._looked_back_at = ticks
-        if ticks - self._looked_ahead_at >= LOOK_AHEAD_EVERY.total_seconds():
-            self._looked_ahead_at = ticks
+        since, looks_ahead = self._horizon.begin(now)
+        yield from runs.due(now)
+        yield from runs.ended(since)
+        if looks_ahead:
+            yield from runs.asked_for(now)
+        self._horizon.end(now)
 
     @staticmethod
     def _alone(job_id: UUID, work: Callable[[], bool]) -> bool:
@@ -324,7 +312,7 @@ class Reconciler:
 
     def _now(self) -> datetime:
         """Return the time by the server's clock, as of the last sweep."""
-        return self._swept_at or self._clock()
+        return self._horizon.swept_at or self._clock()
 
 
 def _says(row: Job, one: Observation) -> bool:
