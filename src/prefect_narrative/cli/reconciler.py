@@ -40,7 +40,10 @@ def reconciler(*, host: str = HOST, port: int | None = None, as_json: Json = Fal
     settings = Settings()
     token = token_of(settings)
     with stopped_by_signals() as stop, listen(host, port, has_token=token is not None) as listening:
-        connect(settings)
+        if not connect(settings).known:
+            from prefect_narrative.client import PrefectUnavailableError  # noqa: PLC0415
+
+            raise PrefectUnavailableError("No Prefect server is configured, and no `narrative up` runs.")
         return _run(settings, listening, stop, Output(as_json=as_json))
 
 

@@ -113,7 +113,7 @@ class JobContext:
         data_plane: str | None = None,
         code_version: str | None = None,
         show: Callable[[Progress], None] | None = None,
-        leave: Callable[[str], None] | None = None,
+        leave: Callable[[str], object] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.job_id = JobId(job_id)

@@ -1,4 +1,4 @@
-"""How far a sweep looks back at runs that have ended, and when it looks ahead; kept over the reconciler's down times."""
+"""How far a sweep looks back at runs that have ended, and when ahead; kept over the reconciler's down times."""
 
 import logging
 import os

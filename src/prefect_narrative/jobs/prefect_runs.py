@@ -24,7 +24,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.responses import SetStateStatus
+from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed
@@ -196,7 +196,7 @@ class PrefectRuns:
 
         A run whose process must be ended first is Cancelling from now on. One that has none is Cancelled at once.
         """
-        answer = self._client.set_flow_run_state(job_id, Cancelling(message=message))
+        answer = self._propose(job_id, Cancelling(message=message))
         if answer.status is SetStateStatus.ACCEPT:
             return True
         return answer.state is not None and answer.state.type is StateType.CANCELLED
@@ -206,16 +206,18 @@ class PrefectRuns:
         if self._is_in(job_id, state_id) is None:
             return False
         # Not forced: where the run comes to rest meanwhile, the server refuses.
-        state = (Crashed if type == "CRASHED" else Cancelled)(message=message)
-        return self._client.set_flow_run_state(job_id, state).status is SetStateStatus.ACCEPT
+        end: State[Any] = Crashed(message=message) if type == "CRASHED" else Cancelled(message=message)
+        return self._propose(job_id, end).status is SetStateStatus.ACCEPT
 
     def retry(self, job_id: UUID, state_id: UUID, message: str) -> bool:
         """Ask for another attempt at a run that a worker can take, if it is still in that state; say whether it was."""
         run = self._is_in(job_id, state_id)
         if run is None or run.deployment_id is None:
             return False
-        answer = self._client.set_flow_run_state(job_id, AwaitingRetry(message=message))
-        return answer.status is SetStateStatus.ACCEPT
+        return self._propose(job_id, AwaitingRetry(message=message)).status is SetStateStatus.ACCEPT
+
+    def _propose(self, job_id: UUID, state: State[Any]) -> OrchestrationResult[Any]:
+        return self._client.set_flow_run_state(job_id, state)
 
     def _is_in(self, job_id: UUID, state_id: UUID) -> FlowRun | None:
         """Return a run if it is in the state of that id."""

@@ -48,7 +48,7 @@ class Pulse:
         progress: Callable[[], Progress],
         *,
         show: Callable[[Progress], None] | None = None,
-        leave: Callable[[str], None] | None = None,
+        leave: Callable[[str], object] | None = None,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job_id = job_id

@@ -22,6 +22,10 @@ class Runs(Protocol):
         """Return how one run is, or None where Prefect has no such run."""
         ...
 
+    def is_ours(self, seen: Observation) -> bool:
+        """Return whether a run is a job: one of a deployment of ours."""
+        ...
+
     def known(self, job_ids: Iterable[UUID]) -> Mapping[UUID, Observation]:
         """Return how these runs are; those that Prefect does not have are left out."""
         ...
