@@ -103,16 +103,17 @@ class Part:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGCONT)
 
-    def tend(self) -> bool:
-        """Start it again if it is wanted and has ended a moment ago; say whether it was started."""
-        if not self.wanted or self.alive:
-            return False
+    def tend(self) -> int | None:
+        """Start it again if it is wanted and has ended a moment ago; return how it had ended, if it was started."""
+        if not self.wanted or self._process is None or self.alive:
+            return None
         if self._ended_at is None:
             self._ended_at = time.monotonic()
         if time.monotonic() - self._ended_at < RESTART_SECONDS:
-            return False
+            return None
+        code = self._process.returncode
         self.start()
-        return True
+        return code
 
     def tail(self, lines: int = 15) -> str:
         """Return the end of its log."""
@@ -141,8 +142,9 @@ class Household(threading.Thread):
             parts = list(self._parts())
             self._bury({part.pid for part in parts if part.wanted or part.alive})
             for part in parts:
-                if part.tend():
-                    self._said(f"the {part.name} had ended and was started again")
+                code = part.tend()
+                if code is not None:
+                    self._said(f"the {part.name} had ended ({code}) and was started again")
 
     def end(self) -> None:
         """Stop looking."""

@@ -81,6 +81,9 @@ def play(cell: Cell, stage: Stage) -> Outcome:
     if outcome.impossible is None:
         judge(scene, outcome, until, settled=settled)
     outcome.took_seconds = time.monotonic() - begin
+    if not outcome.good:
+        for actor in scene.actors:
+            stage.said(f"{cell.name}\n{story_of(actor, stage)}")
     clear(stage, scene)
     return outcome
 
@@ -176,11 +179,7 @@ def broken_promises(stage: Stage, actor: Actor) -> list[str]:
         published = bool(publications(stage, actor.id))
         if published is not actor.must_publish:
             found.append("published" if published else "did not publish")
-    if (
-        expected.state.terminal
-        and not actor.spared
-        and (left := [pid for pid in flow_processes(actor.id) if runs(pid)])
-    ):
+    if row.state.terminal and not actor.spared and (left := [pid for pid in flow_processes(actor.id) if runs(pid)]):
         found.append(f"its process lives on: {left}")
     if _was_cancelled_too_soon(actor):
         found.append("cancelled before its process was gone")
@@ -220,6 +219,24 @@ def publications(stage: Stage, job_id: str) -> list[int]:
             "SELECT commit_extra_info FROM ducklake_snapshot_changes WHERE commit_extra_info LIKE ?", [f"%{job_id}%"]
         ).fetchall()
     return [json.loads(info)["token"] for (info,) in found]
+
+
+def story_of(actor: Actor, stage: Stage) -> str:
+    """Return what happened to a job, for a person: Prefect's states, the row as it was seen, and its events."""
+    recording = actor.recording
+    moments = [(at, f"Prefect  {state['name']}: {state.get('message') or ''}") for at, state in recording.entered()]
+    moments += [(at, "process  gone") for at in recording.died]
+    moments += [(recording.deleted, "Prefect  deleted")] if recording.deleted is not None else []
+    moments += [(one.at, f"row      {one.state or 'none'} attempt {one.attempt}") for one in recording.rows]
+    for event in stage.store.events(JobId(UUID(actor.id))):
+        what = f"{event.number} {event.from_state or 'none'} -> {event.to_state} attempt {event.attempt}: {event.cause}"
+        moments.append((event.at.timestamp(), f"event    {what}"))
+    moments.sort(key=lambda one: one[0])
+    row = stage.row(actor.id)
+    failures = [f"         attempt {one.attempt} {one.kind}: {one.message}" for one in row.failures] if row else []
+    begin = moments[0][0] if moments else 0.0
+    told = [f"{at - begin:9.2f} {what}"[:180] for at, what in moments]
+    return "\n".join([f"  {actor.id}", *told, *failures])
 
 
 def clear(stage: Stage, scene: Scene) -> None:

@@ -19,6 +19,8 @@ class Truth:
     """None: there is nothing yet that the table would have to show."""
     why: str
     """Prefect's state, or what happened to the process."""
+    told: bool = True
+    """Whether Prefect says so; else it is what the process's end means, of which Prefect had not been told."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,9 @@ def _deaths(states: Sequence[Truth], died: Iterable[float]) -> list[Truth]:
             continue
         match before[-1].state:
             case JobState.RUNNING:
-                found.append(Truth(at, JobState.FAILED, "its process died"))
+                found.append(Truth(at, JobState.FAILED, "its process died", told=False))
             case JobState.PENDING_CANCELLATION:
-                found.append(Truth(at, JobState.CANCELLED, "its process ended"))
+                found.append(Truth(at, JobState.CANCELLED, "its process ended", told=False))
             case _:
                 pass
     return found
@@ -161,16 +163,17 @@ def wrong_spans(
 
 
 def delays(truth: Sequence[Truth], seen: Sequence[Glimpse], *, resultless: bool = False) -> list[float]:
-    """Return for each move how long the table took to show it, or a later one: seconds.
+    """Return for each of Prefect's moves how long the table took to show it, or a later one: seconds.
 
     A move that it never showed is left out; `wrong_spans` tells of it.
     """
     found = []
-    for number, one in enumerate(truth):
-        before = truth[number - 1].state if number else None
+    moves = [one for one in truth if one.told]
+    for number, one in enumerate(moves):
+        before = moves[number - 1].state if number else None
         if one.state is None or one.state is before:
             continue
-        later = truth[number:]
+        later = moves[number:]
         for glimpse, following in zip(seen, [*seen[1:], None], strict=True):
             if following is not None and following.at <= one.at:
                 continue
