@@ -12,7 +12,7 @@ from prefect_narrative.errors import FailureKind
 from prefect_narrative.jobs.processes import Life
 from prefect_narrative.jobs.record import Failure, Heartbeat, Job, JobId, Observation
 from prefect_narrative.jobs.runs import Runs
-from prefect_narrative.jobs.states import JobState
+from prefect_narrative.jobs.states import JobState, Move
 from prefect_narrative.jobs.store import JobStore
 
 logger = logging.getLogger(__name__)
@@ -23,10 +23,17 @@ SILENT_FOR = timedelta(seconds=75)
 """How long a process that can't be seen from here may give no sign of life; it gives one every 15 seconds."""
 LONGEST_BACKOFF = timedelta(seconds=60)
 """A process that waits for its next attempt gives no sign of life as long."""
+WORKER_ENDS_WITHIN = timedelta(seconds=15)
+"""How long a worker may take to say that a cancelled process is gone: it imports the flow anew to run its hooks first.
+
+Said later than a retry that somebody asked for at once, it would cancel the new attempt.
+"""
 START_WITHIN = timedelta(minutes=5)
 """How long a worker may take to start the process of a run that it has taken."""
 CANCEL_WITHIN = timedelta(seconds=45)
 """How long a process may take to end that was asked to cancel; workers kill it after 30 seconds."""
+CANCEL_UNSTARTED_WITHIN = timedelta(seconds=20)
+"""How long the cancelling of a run may take that has not started."""
 LEAVE_WITHIN = timedelta(seconds=3)
 """How long a process may live on after its run was cancelled."""
 
@@ -163,11 +170,12 @@ class DeathWatch:
             return None
         cancelling = job.state is JobState.PENDING_CANCELLATION
         why = self._why_dead(job, seen, beat if beat is not None and _is_newest(job, beat) else None)
-        if why is None and cancelling and self._lasted(job.job_id, "cancels", _state(seen)) >= CANCEL_WITHIN:
-            if beat is not None:
-                self._processes.kill(beat)
-            elif job.started_at is None:
+        if why is None and cancelling:
+            lasted = self._lasted(job.job_id, "cancels", _state(seen))
+            if job.started_at is None and lasted >= CANCEL_UNSTARTED_WITHIN:
                 why = "Nobody started the run, and nobody carried out its cancelling."
+            elif beat is not None and lasted >= CANCEL_WITHIN:
+                self._processes.kill(beat)
         if why is None:
             return None
         return _End("CANCELLED" if cancelling else "CRASHED", why)
@@ -187,8 +195,10 @@ class DeathWatch:
             return "Its process never gave a sign of life." if missed else None
         who = f"Process {beat.pid} on {beat.host}"
         life = self._processes.life_of(beat)
-        if life is Life.DEAD and self._lasted(job.job_id, "dead", (beat.token, beat.pid)) >= SURE_AFTER:
-            return f"{who} is gone."
+        if life is Life.DEAD:
+            sure_after = WORKER_ENDS_WITHIN if job.state is JobState.PENDING_CANCELLATION else SURE_AFTER
+            if self._lasted(job.job_id, "dead", (beat.token, beat.pid)) >= sure_after:
+                return f"{who} is gone."
         if life is Life.OUT_OF_SIGHT:
             waits = job.state is JobState.PENDING
             patience = SILENT_FOR + LONGEST_BACKOFF if waits else SILENT_FOR
@@ -204,12 +214,15 @@ class DeathWatch:
             self._lasted(job.job_id, "kept out", _state(seen))
 
     def _was_cancelled(self, job: Job, seen: Observation) -> bool:
-        """Return whether a run went straight from cancelled to running; the answer is given once a state."""
+        """Return whether a run went from cancelled to running although nobody retried it; said once a state."""
         if self._is_noted(job.job_id, "vetted", _state(seen)):
             return False
         self._lasted(job.job_id, "vetted", _state(seen))
-        moves = self._store.events(JobId(job.job_id))
-        return bool(moves) and (moves[-1].from_state, moves[-1].to_state) == (JobState.CANCELLED, JobState.RUNNING)
+        moves = self._store.events(JobId(job.job_id))[-3:]
+        if not moves or (moves[-1].from_state, moves[-1].to_state) != (JobState.CANCELLED, JobState.RUNNING):
+            return False
+        # Cancelled right after a retry: that was a worker's late word about the attempt before.
+        return moves[0].move is not Move.REOPENING
 
     def _fence(self, job: Job, beat: Heartbeat | None) -> None:
         """Keep every attempt that has begun out of the lake, and then out of the table."""
@@ -243,7 +256,9 @@ class DeathWatch:
 def _is_newest(job: Job, beat: Heartbeat) -> bool:
     """Return whether a sign of life is that of the process which began last to work on the job."""
     begun = job.executor
-    return beat.token >= job.token or (begun is not None and (begun.host, begun.pid) == (beat.host, beat.pid))
+    if begun is not None and (begun.host, begun.pid) == (beat.host, beat.pid):
+        return True
+    return beat.token > job.token  # it began while the table could not be told so
 
 
 def _state(seen: Observation) -> UUID:

@@ -120,6 +120,7 @@ def _after(row: Row, seen: Observation) -> Row:
             "started_at": min(starts, default=None),
             "ended_at": _ended_at(row, seen, state),
             "waiting_for": _waiting_for(row, seen, state),
+            "executor": None if state is JobState.PENDING and not seen.held else row.executor,
             "progress": None if reopened or attempt != row.attempt else row.progress,
             "rested_attempt": attempt if state.terminal else row.rested_attempt,
             **_results(row, state, result),

@@ -7,7 +7,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from prefect_narrative.jobs.deaths import CANCEL_WITHIN, LEAVE_WITHIN, SILENT_FOR, START_WITHIN, SURE_AFTER, DeathWatch
+from prefect_narrative.jobs.deaths import (
+    CANCEL_UNSTARTED_WITHIN,
+    CANCEL_WITHIN,
+    LEAVE_WITHIN,
+    SILENT_FOR,
+    START_WITHIN,
+    SURE_AFTER,
+    WORKER_ENDS_WITHIN,
+    DeathWatch,
+)
 from prefect_narrative.jobs.processes import Life
 from prefect_narrative.jobs.record import Executor, Heartbeat, Job, JobId, Observation
 from prefect_narrative.jobs.runs import Runs
@@ -134,7 +143,8 @@ def test_a_dead_process_that_was_to_be_cancelled_is_cancelled() -> None:
     world.begin(token=5)
     world.move("CANCELLING", held=True)
     world.round()
-    assert world.round(SURE_AFTER)
+    assert not world.round(WORKER_ENDS_WITHIN - timedelta(seconds=1)), "its worker is about to say so"
+    assert world.round(timedelta(seconds=1))
     assert world.done[-1] == "CANCELLED Process 7 on h is gone."
 
 
@@ -202,6 +212,17 @@ def test_a_new_attempt_is_not_judged_by_the_sign_of_life_of_the_old_one() -> Non
     assert world.done == []
 
 
+def test_a_retried_run_is_not_judged_by_its_old_process_before_the_new_one_has_begun() -> None:
+    world = World(life=Life.DEAD)
+    world.begin(token=5)
+    world.move("CRASHED")
+    world.move("SCHEDULED", name="AwaitingRetry", held=False)
+    world.move("RUNNING", held=True)
+    world.round()
+    assert not world.round(SILENT_FOR)
+    assert world.done == []
+
+
 def test_a_run_whose_process_was_never_started_is_ended() -> None:
     world = World("PENDING", held=False, name="Submitting")
     world.round()
@@ -226,7 +247,8 @@ def test_a_run_that_never_started_is_cancelled_where_nobody_does_it() -> None:
     world = World("PENDING", held=False)
     world.move("CANCELLING", held=True)
     world.round()
-    assert world.round(CANCEL_WITHIN)
+    assert not world.round(CANCEL_UNSTARTED_WITHIN - timedelta(seconds=1))
+    assert world.round(timedelta(seconds=1))
     assert world.done[-1].startswith("CANCELLED Nobody")
 
 
@@ -295,3 +317,12 @@ def test_an_attempt_that_began_without_the_table_is_fenced_out_too() -> None:
     world.round()
     assert world.round(SURE_AFTER)
     assert world.done[0] == f"fence default {TOKEN + 8}"
+
+
+def test_what_a_late_word_about_the_attempt_before_cancelled_may_run() -> None:
+    world = World()
+    for prefect_type, held in (("CANCELLED", False), ("SCHEDULED", False), ("CANCELLED", False), ("RUNNING", True)):
+        world.ticks += 1
+        world.move(prefect_type, held=held)
+    assert not world.round()
+    assert world.done == []

@@ -337,7 +337,7 @@ def test_each_start_of_a_process_gets_a_higher_token() -> None:
 
 
 def test_a_superseded_attempt_may_not_leave_a_result() -> None:
-    row = work.fence(work.begin(row_after(seen("RUNNING", 1)), EXECUTOR, NOW), NOW)
+    row = work.fence(work.begin(row_after(seen("RUNNING", 1)), EXECUTOR, NOW), 0, NOW)
     with pytest.raises(SupersededError, match="token 1 may not leave a result, since token 2"):
         work.stage(row, 1, {}, NOW)
     assert work.stage(row, 5, {}, NOW)[0].token == 5
