@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
@@ -12,7 +12,7 @@ from prefect_narrative.errors import FailureKind
 from prefect_narrative.jobs.processes import Life
 from prefect_narrative.jobs.record import Failure, Heartbeat, Job, JobId, Observation
 from prefect_narrative.jobs.runs import Runs
-from prefect_narrative.jobs.states import JobState, Move
+from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import JobStore
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class DeathWatch:
         """
         if job.state is JobState.PENDING_CANCELLATION:
             self._keep_from_publishing(job, seen, beat)
-        if job.state is JobState.RUNNING and self._was_cancelled(job, seen):
+        if job.state is JobState.RUNNING and self._was_cancelled(runs, job, seen):
             return runs.cancel(job.job_id, "It was cancelled, and ran all the same.")
         end = self._end_of(job, seen, beat)
         if end is None:
@@ -213,16 +213,15 @@ class DeathWatch:
             self._publications.fence(job.data_plane, job.job_id, self._higher_than_any(job, beat))
             self._lasted(job.job_id, "kept out", _state(seen))
 
-    def _was_cancelled(self, job: Job, seen: Observation) -> bool:
+    def _was_cancelled(self, runs: Runs, job: Job, seen: Observation) -> bool:
         """Return whether a run went from cancelled to running although nobody retried it; said once a state."""
         if self._is_noted(job.job_id, "vetted", _state(seen)):
             return False
         self._lasted(job.job_id, "vetted", _state(seen))
-        moves = self._store.events(JobId(job.job_id))[-3:]
+        moves = self._store.events(JobId(job.job_id))
         if not moves or (moves[-1].from_state, moves[-1].to_state) != (JobState.CANCELLED, JobState.RUNNING):
             return False
-        # Cancelled right after a retry: that was a worker's late word about the attempt before.
-        return moves[0].move is not Move.REOPENING
+        return runs_on_after_cancel(runs.history(job.job_id))  # the table may have missed what lay between
 
     def _fence(self, job: Job, beat: Heartbeat | None) -> None:
         """Keep every attempt that has begun out of the lake, and then out of the table."""
@@ -251,6 +250,23 @@ class DeathWatch:
             self._since[key] = (fact, now)
             return timedelta(0)
         return timedelta(seconds=now - before[1])
+
+
+def runs_on_after_cancel(history: Sequence[str]) -> bool:
+    """Return whether a run runs that was cancelled before, and that nobody has retried since.
+
+    Args:
+        history: The types of Prefect's states that it has been in, oldest first.
+    """
+    before = [*history]
+    while before and before[-1] in {"RUNNING", "PAUSED", "CANCELLING"}:
+        before.pop()
+    if not before or before.pop() != "CANCELLED":
+        return False
+    # Cancelled right after a retry: that was a worker's late word about the attempt before.
+    while before and before[-1] in {"SCHEDULED", "PENDING"}:
+        before.pop()
+    return not before or before[-1] not in {"CANCELLED", "FAILED", "CRASHED", "COMPLETED"}
 
 
 def _is_newest(job: Job, beat: Heartbeat) -> bool:

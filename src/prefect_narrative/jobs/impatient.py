@@ -42,8 +42,8 @@ class ImpatientJobStore(JobStore):
     A call that was given up may take effect later. News that is late, a result, a failure or usage that comes twice
     change nothing, as in every store; and a late start takes no token from an attempt that has begun since.
 
-    All other methods are for threads that may wait: they do so for as long as the table itself is waited for, use no
-    patience up, and a heartbeat or progress that gets through gives it back.
+    All other methods are for threads that may wait: they do so for as long as the table itself is waited for, and use
+    no patience up; progress that is written gives it back.
 
     Args:
         table: The job table; its tables are made or migrated at the first call that it answers, which is waited for.
@@ -151,8 +151,7 @@ class ImpatientJobStore(JobStore):
 
     @override
     def beat(self, heartbeat: Heartbeat) -> None:
-        self._table.beat(heartbeat)
-        self._left = self._patience
+        self._table.beat(heartbeat)  # says nothing of whether the table can be written: without a row, there is no beat
 
     @override
     def raise_fence(self, job_id: JobId, token: int = 0) -> int:
@@ -172,14 +171,8 @@ class ImpatientJobStore(JobStore):
         self._is_ready = is_up_to_date(self._table.database)
 
     def _heed(self, call: Callable[[], Answer]) -> Answer:
-        """Return what a call returns; also where the table refuses it, it has answered."""
-        try:
-            answer = call()
-        except JobTableUnavailableError:
-            raise
-        except Exception:
-            self._left = self._patience
-            raise
+        """Return what a call returns, and be patient again: it has got through."""
+        answer = call()
         self._left = self._patience
         return answer
 

@@ -191,6 +191,11 @@ class PrefectRuns:
             return False
         return deployment in self._ours or deployment in self.deployments()
 
+    def history(self, job_id: UUID) -> list[str]:
+        """Return the types of all states that a run has been in, oldest first; empty where there is no such run."""
+        states = self._client.read_flow_run_states(job_id)
+        return [state.type.value for state in sorted(states, key=lambda one: one.timestamp)]
+
     def cancel(self, job_id: UUID, message: str) -> bool:
         """Ask Prefect to cancel a run; say whether it took that: not where the run has ended.
 

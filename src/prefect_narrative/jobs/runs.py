@@ -1,6 +1,6 @@
 """What the reconciler asks of Prefect, in our words: how its runs are, and to end one or try it again."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
@@ -40,6 +40,10 @@ class Runs(Protocol):
 
     def ended(self, since: datetime) -> Iterator[Observation]:
         """Yield the runs that ended since a time."""
+        ...
+
+    def history(self, job_id: UUID) -> Sequence[str]:
+        """Return the types of all states that a run has been in, oldest first; empty where there is no such run."""
         ...
 
     def cancel(self, job_id: UUID, message: str) -> bool:

@@ -16,6 +16,7 @@ from prefect_narrative.jobs.deaths import (
     SURE_AFTER,
     WORKER_ENDS_WITHIN,
     DeathWatch,
+    runs_on_after_cancel,
 )
 from prefect_narrative.jobs.processes import Life
 from prefect_narrative.jobs.record import Executor, Heartbeat, Job, JobId, Observation
@@ -37,6 +38,7 @@ class World:
         self.moves = 0
         self.store = MemoryJobStore(clock=lambda: NOW)
         self.done: list[str] = []
+        self.states: list[str] = []
         self.life = life
         self.lock_is_held = False
         self.watch = DeathWatch(self.store, self, self, clock=lambda: self.ticks, now=lambda: NOW)
@@ -44,6 +46,7 @@ class World:
 
     def move(self, prefect_type: str, **known: Any) -> Observation:
         self.moves += 1
+        self.states.append(prefect_type)
         at = NOW + timedelta(seconds=self.ticks, milliseconds=self.moves)
         self.seen = observed(self.id, prefect_type, at, data_plane="default", **known)
         self.store.apply(self.seen, cause="test")
@@ -113,6 +116,9 @@ class World:
         assert state_id == self.seen.prefect.state_id
         self.done.append(f"{type} {message}")
         return True
+
+    def history(self, _job_id: UUID) -> list[str]:
+        return self.states
 
     def cancel(self, _job_id: UUID, message: str) -> bool:
         self.done.append(f"cancel {message}")
@@ -319,10 +325,29 @@ def test_an_attempt_that_began_without_the_table_is_fenced_out_too() -> None:
     assert world.done[0] == f"fence default {TOKEN + 8}"
 
 
-def test_what_a_late_word_about_the_attempt_before_cancelled_may_run() -> None:
-    world = World()
-    for prefect_type, held in (("CANCELLED", False), ("SCHEDULED", False), ("CANCELLED", False), ("RUNNING", True)):
-        world.ticks += 1
-        world.move(prefect_type, held=held)
+@pytest.mark.parametrize(
+    ("history", "runs_on"),
+    [
+        ("PENDING CANCELLED RUNNING", True),
+        ("SCHEDULED PENDING RUNNING CANCELLED RUNNING", True),
+        ("PENDING RUNNING CANCELLING CANCELLED RUNNING PAUSED RUNNING", True),
+        ("PENDING RUNNING", False),
+        ("PENDING RUNNING CANCELLED SCHEDULED PENDING RUNNING", False),
+        ("PENDING RUNNING CRASHED SCHEDULED PENDING CANCELLED RUNNING", False),
+        ("PENDING RUNNING CANCELLED SCHEDULED PENDING CANCELLED RUNNING", False),
+        ("CANCELLED", False),
+        ("", False),
+    ],
+)
+def test_only_what_nobody_retried_runs_on_after_its_cancel(history: str, runs_on: bool) -> None:
+    assert runs_on_after_cancel(history.split()) is runs_on
+
+
+def test_a_retry_that_the_table_has_missed_is_no_reason_to_cancel() -> None:
+    world = World("PENDING", held=False)
+    world.move("CANCELLED")
+    world.states += ["SCHEDULED", "PENDING"]
+    world.ticks = 1
+    world.move("RUNNING", held=True)
     assert not world.round()
     assert world.done == []
