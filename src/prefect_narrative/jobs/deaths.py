@@ -261,7 +261,7 @@ def runs_on_after_cancel(history: Sequence[str]) -> bool:
     before = [*history]
     while before and before[-1] in {"RUNNING", "PAUSED", "CANCELLING"}:
         before.pop()
-    if not before or before.pop() != "CANCELLED":
+    if len(before) == len(history) or not before or before.pop() != "CANCELLED":
         return False
     # Cancelled right after a retry: that was a worker's late word about the attempt before.
     while before and before[-1] in {"SCHEDULED", "PENDING"}:
