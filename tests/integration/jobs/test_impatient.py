@@ -25,7 +25,7 @@ from sqlalchemy import create_engine, make_url, text
 from prefect_narrative.errors import FailureKind
 from prefect_narrative.jobs.hooks import follow, process_store
 from prefect_narrative.jobs.impatient import ImpatientJobStore
-from prefect_narrative.jobs.record import Executor, Failure, Heartbeat, Job, JobId, Usage
+from prefect_narrative.jobs.record import Executor, Failure, Heartbeat, Job, JobId, Progress, Usage
 from prefect_narrative.jobs.sql import SqlJobStore
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import Attempt, JobStore, JobTableUnavailableError
@@ -248,15 +248,34 @@ def test_signs_of_life_leave_the_patience_to_the_work(sqlite_url: str) -> None:
     store.close()
 
 
-def test_a_sign_of_life_that_gets_through_gives_the_patience_back(sqlite_url: str) -> None:
+def test_progress_that_gets_through_gives_the_patience_back(sqlite_url: str) -> None:
     store = impatient(sqlite_url, patience=timedelta(seconds=1), table=timedelta(0))
     store.apply(SEEN, cause="hook")
     with lock_on(sqlite_url, "BEGIN IMMEDIATE"):
         for _ in range(100):
             assert isinstance(tried(lambda: store.describe(JOB_ID, dataset="d")), JobTableUnavailableError)
     wait_for_late_calls()
-    store.beat(HEARTBEAT)
+    store.set_progress(JOB_ID, Progress(message="m", at=NOON))
     assert store.begin_attempt(JOB_ID, EXECUTOR, token=9).token == 9
+    store.close()
+
+
+def test_what_writes_nothing_gives_no_patience_back(postgresql_url: str) -> None:
+    store = impatient(postgresql_url)
+    engine = create_engine(make_url(postgresql_url).set(drivername="postgresql+psycopg"))
+    with engine.begin() as holder:
+        holder.execute(
+            text("LOCK TABLE jobs IN SHARE MODE")
+        )  # as who makes an index does: it can be read all the while
+        assert isinstance(tried(lambda: store.apply(SEEN, cause="hook")), JobTableUnavailableError)
+        store.beat(HEARTBEAT)
+        began = time.monotonic()
+        for call in attempt_on(store) * 3:
+            assert isinstance(tried(call), JobTableUnavailableError)
+        assert time.monotonic() - began < 3
+    wait_for_late_calls()
+    assert store.get(JOB_ID) is not None
+    engine.dispose()
     store.close()
 
 
