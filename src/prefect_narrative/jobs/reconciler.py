@@ -318,4 +318,6 @@ class Reconciler:
 def _says(row: Job, one: Observation) -> bool:
     """Return whether the row has all that was seen of its run."""
     same = row.prefect.state_id == one.prefect.state_id and row.state is one.state
-    return same and one.waiting_for in (None, row.waiting_for)
+    # Hooks and events know neither what a run waits for nor the name of its deployment.
+    named = one.prefect.deployment in (None, row.prefect.deployment)
+    return same and named and one.waiting_for in (None, row.waiting_for)
