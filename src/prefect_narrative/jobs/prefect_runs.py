@@ -89,8 +89,11 @@ def observe(
         data_plane=plane if isinstance(plane := parameters.get("data_plane"), str) else None,
         created_at=run.created,
         scheduled_for=run.expected_start_time,
-        started_at=run.start_time or (state.timestamp if ours is JobState.RUNNING else None),
-        ended_at=(run.end_time or state.timestamp) if ours.terminal else None,
+        # Prefect gives a run that ended before it ran its end for a start; and where another end follows one, it keeps
+        # the time of the first.
+        started_at=(run.start_time if run.run_count else None)
+        or (state.timestamp if ours is JobState.RUNNING else None),
+        ended_at=state.timestamp if ours.terminal else None,
         waiting_for=of_state(state),
         held=_is_held(run, state),
     )
