@@ -114,7 +114,7 @@ def table_at(url: str) -> Iterator[Any]:
         yield store
     finally:
         for thread in threading.enumerate():
-            if thread.name in {"narrative-job-table", "narrative-pulse"}:
+            if thread.name in {"narrative-job-table-dismissed", "narrative-pulse"}:
                 thread.join(LATE_SECONDS)
         store.close()
         process_store.cache_clear()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from typing_extensions import override
@@ -56,7 +57,8 @@ class ImpatientJobStore(JobStore):
         # Several threads change these without a lock, which a fork might find locked for ever. At worst two that wait
         # at once wait twice.
         self._left = self._patience
-        self._given_up: threading.Thread | None = None
+        self._callers: list[_Caller] = []
+        self._given_up: _Caller | None = None
         self._is_ready = False
 
     @override
@@ -85,6 +87,8 @@ class ImpatientJobStore(JobStore):
 
     @override
     def close(self) -> None:
+        while self._callers:
+            self._callers.pop().dismiss()
         self._table.close()
 
     @override
@@ -177,21 +181,37 @@ class ImpatientJobStore(JobStore):
         return answer
 
     def _wait_for(self, call: Callable[[], Answer]) -> Answer:
-        left, hanging = self._left, self._given_up
-        if left <= 0 and hanging is not None and hanging.is_alive():  # in a fork it is not
+        left, given_up = self._left, self._given_up
+        if left <= 0 and given_up is not None and given_up.is_alive():  # in a fork it is not
             raise self._late()
-        answer: Future[Answer] = Future()
-        thread = threading.Thread(target=_make, args=(call, answer), name="narrative-job-table", daemon=True)
+        caller = self._caller()
+        answer = caller.make(call)
 
         def wait() -> Answer:
-            thread.start()
-            thread.join(left)
-            if not answer.done():
-                self._given_up = thread
-                raise self._late()
-            return answer.result()
+            try:
+                return answer.result(left)
+            except TimeoutError:
+                if answer.done():
+                    raise  # the call itself says so
+                raise self._late() from None
+            finally:
+                if answer.done():
+                    self._callers.append(caller)
+                else:
+                    caller.dismiss()
+                    self._given_up = caller
 
         return self._spend(wait)
+
+    def _caller(self) -> "_Caller":
+        while self._callers:
+            try:
+                caller = self._callers.pop()
+            except IndexError:
+                break  # another thread took the last
+            if caller.is_alive():
+                return caller
+        return _Caller()
 
     def _spend(self, wait: Callable[[], Answer]) -> Answer:
         """Return what `wait` returns; what it took counts as waited in vain where the table is unavailable."""
@@ -206,8 +226,31 @@ class ImpatientJobStore(JobStore):
         return self._table.database.unavailable(TimeoutError("it does not answer in time"))
 
 
-def _make(call: Callable[[], Answer], answer: "Future[Answer]") -> None:
-    try:
-        answer.set_result(call())
-    except BaseException as error:
-        answer.set_exception(error)
+class _Caller(threading.Thread):
+    """Makes calls, one after another, until it is dismissed. To start a thread for each takes longer than most."""
+
+    def __init__(self) -> None:
+        super().__init__(name="narrative-job-table", daemon=True)
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self.start()
+
+    def make(self, call: Callable[[], Answer]) -> "Future[Answer]":
+        """Make a call; return what will have its answer."""
+        answer: Future[Answer] = Future()
+        self._calls.put((call, answer))
+        return answer
+
+    def dismiss(self) -> None:
+        """Make no further call after the one in hand."""
+        self.name = "narrative-job-table-dismissed"
+        self._calls.put(None)
+
+    @override
+    def run(self) -> None:
+        while (given := self._calls.get()) is not None:
+            call, answer = given
+            try:
+                answer.set_result(call())
+            except BaseException as error:
+                answer.set_exception(error)
+            del given, call, answer  # what they hold must not live until the next call

@@ -82,7 +82,7 @@ def until_taken(call: Callable[[], Any]) -> Any:
 
 def wait_for_late_calls() -> None:
     for thread in threading.enumerate():
-        if thread.name == "narrative-job-table":
+        if thread.name == "narrative-job-table-dismissed":
             thread.join(30)
             assert not thread.is_alive()
 
@@ -231,6 +231,7 @@ def test_a_start_that_comes_late_takes_nothing_from_a_newer_attempt(sqlite_url: 
     wait_for_late_calls()
     other = Executor(host="other", pid=2)
     assert store.get(JOB_ID) == before.model_copy(update={"token": 6, "executor": other})
+    until_taken(lambda: store.describe(JOB_ID, dataset="d"))
     # Who waits for the answer gets a higher one, whatever its clock says.
     assert store.begin_attempt(JOB_ID, EXECUTOR, token=5) == Attempt(number=1, token=7, follows=True)
     assert store.begin_attempt(JOB_ID, EXECUTOR) == Attempt(number=1, token=8, follows=True)
