@@ -236,7 +236,8 @@ def story_of(actor: Actor, stage: Stage) -> str:
     failures = [f"         attempt {one.attempt} {one.kind}: {one.message}" for one in row.failures] if row else []
     begin = moments[0][0] if moments else 0.0
     told = [f"{at - begin:9.2f} {what}"[:180] for at, what in moments]
-    return "\n".join([f"  {actor.id}", *told, *failures])
+    logged = [f"         log {one}"[:180] for one in stage.prefect.warnings(actor.id)]
+    return "\n".join([f"  {actor.id}", *told, *failures, *logged])
 
 
 def clear(stage: Stage, scene: Scene) -> None:

@@ -63,6 +63,12 @@ class PrefectApi:
             found += page
         return found
 
+    def warnings(self, run_id: str) -> list[str]:
+        """Return what was logged about a run that is not as it should be, oldest first."""
+        narrowed = {"flow_run_id": {"any_": [run_id]}, "level": {"ge_": 30}}
+        found = self._call("POST", "/logs/filter", json={"logs": narrowed, "sort": "TIMESTAMP_ASC", "limit": 30}).json()
+        return [f"{one['timestamp'][11:23]} {one['message'].strip().splitlines()[-1]}" for one in found]
+
     def polled_since(self, pool: str, since: datetime) -> bool:
         """Return whether a worker has asked a pool for work since a time."""
         try:

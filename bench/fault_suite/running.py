@@ -44,7 +44,11 @@ def choose(given: argparse.Namespace) -> list[Cell]:
     """Return the cells that the command line means, in the order in which they are played."""
     fit = [cell for cell in CELLS if given.long or not cell.long]
     if given.only:
-        fit = [cell for cell in CELLS if any(cell.name.startswith(one) or cell.group == one for one in given.only)]
+        fit = [
+            cell
+            for cell in CELLS
+            if any(cell.name.startswith(one) for one in given.only) or (cell in fit and cell.group in given.only)
+        ]
         if not fit:
             raise SystemExit(f"no cell is called or begins with {' or '.join(given.only)}; see --list")
     if given.sample is None:

@@ -15,7 +15,7 @@ from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import JobReader, JobTableUnavailableError
 
 TABLE_SECONDS = 0.025
-PREFECT_SECONDS = 0.06
+PREFECT_SECONDS = 0.12
 PROCESSES_SECONDS = 0.1
 
 
