@@ -23,7 +23,7 @@ SILENT_FOR = timedelta(seconds=75)
 """How long a process that can't be seen from here may give no sign of life; it gives one every 15 seconds."""
 LONGEST_BACKOFF = timedelta(seconds=60)
 """A process that waits for its next attempt gives no sign of life as long."""
-WORKER_ENDS_WITHIN = timedelta(seconds=15)
+WORKER_ENDS_WITHIN = timedelta(seconds=10)
 """How long a worker may take to say that a cancelled process is gone: it imports the flow anew to run its hooks first.
 
 Said later than a retry that somebody asked for at once, it would cancel the new attempt.
