@@ -2,11 +2,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
-from prefect_narrative.cli.server import base_environment, client_environment
+from prefect_narrative.cli.server import ServerCalls, base_environment, client_environment
 from prefect_narrative.settings import Settings
 from tests.e2e.conftest import Platform
 
@@ -15,6 +17,15 @@ AT_ONCE = int(os.environ.get("NARRATIVE_AT_ONCE", "4"))
 
 def outcome(job: dict[str, Any]) -> str:
     return job["state"] if job["state"] == "completed" else f"{job['state']}: {job['failures']}"
+
+
+def wait_for_worker(platform: Platform, name: str, since: str) -> None:
+    calls = ServerCalls(platform.told["api_url"], platform.environment["PREFECT_SERVER_API_AUTH_STRING"])
+    until = time.monotonic() + 120
+    while not calls.worker_polled(name, since):
+        assert time.monotonic() < until, f"worker {name} never asked for work"
+        time.sleep(0.2)
+    calls.close()
 
 
 def test_two_workers_create_and_refresh_different_views_at_once(platform: Platform) -> None:
@@ -26,6 +37,7 @@ def test_two_workers_create_and_refresh_different_views_at_once(platform: Platfo
         platform.environment["PREFECT_SERVER_API_AUTH_STRING"],
     )
     platform.submit("create-dataset", "name=sides", "source=orders.csv")
+    since = datetime.now(UTC).isoformat()
     command = ["worker", "start", "--pool", "narrative", "--type", "process", "--name", "two"]
     second = subprocess.Popen(
         [sys.executable, "-m", "prefect", *command],
@@ -34,6 +46,7 @@ def test_two_workers_create_and_refresh_different_views_at_once(platform: Platfo
         stderr=subprocess.DEVNULL,
     )
     try:
+        wait_for_worker(platform, "two", since)
         with ThreadPoolExecutor(AT_ONCE) as together:
 
             def ended(job: dict[str, Any]) -> dict[str, Any]:
