@@ -2,14 +2,13 @@
 
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -124,9 +123,12 @@ def stopped_server(url: str) -> Iterator[None]:
     engine.dispose()
     postmaster = psutil.Process(int((Path(folder) / "postmaster.pid").read_text().splitlines()[0]))
     with ExitStack() as going_on:
-        for process in (postmaster, *postmaster.children(recursive=True)):
-            going_on.callback(process.send_signal, signal.SIGCONT)
-            process.send_signal(signal.SIGSTOP)
+        postmaster.suspend()
+        going_on.callback(postmaster.resume)
+        for process in postmaster.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # the one that served the connection above
+                process.suspend()
+                going_on.callback(process.resume)
         yield
 
 
