@@ -229,8 +229,8 @@ class JobContext:
             self._is_answered = True
         except (JobTableUnavailableError, KeyError) as exc:
             self._is_answered = False
-            logger.warning("The outbox takes what the job table can't: %s", exc, extra={"job_id": str(self.job_id)})
             fall_back()
+            logger.warning("The outbox took what the job table can't: %s", exc, extra={"job_id": str(self.job_id)})
 
     def _attend(self, what: str, work: Callable[[], object]) -> None:
         """Do what the outcome of the attempt must not depend on."""

@@ -27,6 +27,7 @@ from prefect_narrative.errors import FailureKind, NarrativeError, SupersededErro
 from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.hooks import HOOKS, here
 from prefect_narrative.jobs.leaving import leave
+from prefect_narrative.jobs.orphans import outlive_readers
 from prefect_narrative.jobs.record import Executor, Progress
 from prefect_narrative.jobs.retries import MAX_RETRIES, backoff
 
@@ -189,6 +190,7 @@ def _body(function: Callable[..., Any], known: JobType) -> Callable[..., Any]:
 
     @wraps(function)
     def body(*args: Any, **kwargs: Any) -> Any:
+        outlive_readers()
         limits = {limit.name: kwargs.pop(limit.name, None) for limit in _LIMITS}
         inputs = signature.bind(*args, **kwargs)
         inputs.apply_defaults()

@@ -105,8 +105,8 @@ class Pulse:
             row = self._store.get(self._job_id)
             why = None if row is None else self._why_leave(row, now)
             if why is not None:
-                logger.warning("Job %s: this attempt ends: %s", self._job_id, why, extra={"job_id": str(self._job_id)})
                 self._leave(why)
+                logger.warning("Job %s: this attempt ends: %s", self._job_id, why, extra={"job_id": str(self._job_id)})
 
     def _tell_progress(self, now: float) -> None:
         seen = self._progress()
