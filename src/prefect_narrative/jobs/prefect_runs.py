@@ -120,6 +120,12 @@ def _request_source(run: FlowRun, state: State[Any]) -> RequestSource | None:
     return RequestSource(type="job") if run.parent_task_run_id else None
 
 
+def _is_kept_ready(run: FlowRun) -> bool:
+    """Return whether a schedule has made a run, and nothing has happened to it since."""
+    state = run.state
+    return run.auto_scheduled and state is not None and (state.type, state.name) == (StateType.SCHEDULED, "Scheduled")
+
+
 def _key(run: FlowRun) -> str | None:
     made_up = run.auto_scheduled or (run.idempotency_key or "").startswith(ONE_SHOT_KEY)
     return None if made_up else run.idempotency_key
@@ -257,10 +263,10 @@ class PrefectRuns:
         )
 
     def asked_for(self, at: datetime) -> Iterator[Observation]:
-        """Yield the runs that somebody asked for, and no schedule, for a time later than this."""
+        """Yield the runs of a later time than this that are jobs already: all but those that a schedule keeps ready."""
         yield from self._of_ours(
-            keep=lambda run: not run.auto_scheduled,
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            keep=lambda run: not _is_kept_ready(run),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ACTIVE_TYPES)),
             expected_start_time=FlowRunFilterExpectedStartTime(after_=at),
         )
 

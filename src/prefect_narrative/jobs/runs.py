@@ -35,7 +35,11 @@ class Runs(Protocol):
         ...
 
     def asked_for(self, at: datetime) -> Iterator[Observation]:
-        """Yield the runs that somebody asked for, and no schedule, for a time later than this."""
+        """Yield the runs of a later time than this that are not at rest, but for those that a schedule keeps ready.
+
+        Somebody asked for them; or they were taken, forced or retried before their time, as it looks where the server's
+        clock was set back.
+        """
         ...
 
     def ended(self, since: datetime) -> Iterator[Observation]:
