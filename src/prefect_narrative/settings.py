@@ -93,9 +93,14 @@ class Settings(BaseSettings):
         """Folder of results and failures that the job table could not take yet."""
         return self.home / "outbox"
 
+    @property
+    def planes(self) -> Path:
+        """Folder of all data planes."""
+        return self.home / "planes"
+
     def plane_directory(self, name: str) -> Path:
         """Folder of the data plane called `name`."""
-        return self.home / "planes" / name
+        return self.planes / name
 
     def make_home(self) -> Path:
         """Create `home`, readable by its owner only, and return it.

@@ -54,7 +54,10 @@ class Publications(Protocol):
     """What is asked of the data planes of this machine."""
 
     def fence(self, plane: str | None, job_id: UUID, token: int) -> None:
-        """See to it that no attempt of a job with a lower token than this can publish any more."""
+        """See to it that no attempt of a job with a lower token than this can publish any more.
+
+        Where the plane is not known, a job may have opened any: it is fenced out of all of them.
+        """
         ...
 
     def published(self, plane: str | None, job_id: UUID) -> Mapping[str, Any] | None:

@@ -30,7 +30,7 @@ class Fences:
         """See to it that no attempt of a job with a lower token than this can publish any more.
 
         Args:
-            plane: The plane's name; None where the job has none.
+            plane: The plane's name; None where it is not known: then all that lie here.
             job_id: The job.
             token: Higher than those of the attempts that are to be kept out.
 
@@ -38,19 +38,26 @@ class Fences:
             PublishLockTimeoutError: somebody holds the publish lock and does not let go of it.
             PlaneUnavailableError: the plane can't be used.
         """
-        if plane is not None and self._is_here(plane):
-            with open_plane(plane, self._settings.plane_directory(plane), self._settings) as opened:
+        for name in self._here(plane):
+            with open_plane(name, self._settings.plane_directory(name), self._settings) as opened:
                 opened.fence(job_id, token)
 
     def published(self, plane: str | None, job_id: UUID) -> Mapping[str, Any] | None:
         """Return the result that a job has published, or None where it has not, or not on this machine."""
-        if plane is None or not self._is_here(plane):
-            return None
-        with open_plane(plane, self._settings.plane_directory(plane), self._settings) as opened:
-            found = opened.published(job_id)
-        return None if found is None else found.result
+        for name in self._here(plane):
+            with open_plane(name, self._settings.plane_directory(name), self._settings) as opened:
+                found = opened.published(job_id)
+            if found is not None:
+                return found.result
+        return None
 
-    def _is_here(self, plane: str) -> bool:
+    def _here(self, plane: str | None) -> list[str]:
+        """Return the names of the planes that are meant and lie on this machine."""
+        planes = self._settings.planes
         # A name from a job's record may be anything; it must not lead out of the planes' folder.
-        directory = self._settings.plane_directory(plane)
-        return directory.name == plane and Place(directory).catalog.exists()
+        here = (
+            sorted(folder.name for folder in planes.iterdir() if Place(folder).catalog.exists())
+            if planes.exists()
+            else []
+        )
+        return [name for name in here if plane in {None, name}]
