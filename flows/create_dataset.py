@@ -3,7 +3,6 @@
 from typing import Annotated, Literal
 
 from prefect_narrative.blocks import load_plane
-from prefect_narrative.flows.attempts import take_over
 from prefect_narrative.flows.inputs import DatasetName, PlaneName, Tags, Text, check_target
 from pydantic import BaseModel, Field
 
@@ -57,7 +56,7 @@ def create_dataset(
     context = current_job()
     plane = context.use(load_plane(data_plane))
     context.on_end(lambda: plane.discard(context.job_id, context.token))
-    published = take_over(plane)
+    published = plane.published(context.job_id)
     if published is None:
         check_target(plane, name, write_mode)
         context.progress("reading the files", until=0.9)

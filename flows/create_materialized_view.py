@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from prefect_narrative.blocks import load_plane
-from prefect_narrative.flows.attempts import take_over
 from prefect_narrative.flows.inputs import DatasetName, PlaneName, Query, Tags, Text, check_target
 from prefect_narrative.flows.refresh_schedules import check_schedule, set_schedule
 from pydantic import BaseModel, Field
@@ -57,7 +56,7 @@ def create_materialized_view(
     check_schedule(schedule)
     plane = context.use(load_plane(data_plane))
     context.on_end(lambda: plane.discard(context.job_id, context.token))
-    published = take_over(plane)
+    published = plane.published(context.job_id)
     if published is None:
         check_target(plane, name, "create")
         context.progress("checking the query", until=0.05)

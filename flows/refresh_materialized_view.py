@@ -3,7 +3,6 @@
 from typing import Literal
 
 from prefect_narrative.blocks import load_plane
-from prefect_narrative.flows.attempts import take_over
 from prefect_narrative.flows.inputs import DatasetName, PlaneName
 from pydantic import BaseModel
 
@@ -56,7 +55,7 @@ def refresh_materialized_view(
     context = current_job()
     plane = context.use(load_plane(data_plane))
     context.on_end(lambda: plane.discard(context.job_id, context.token))
-    published = take_over(plane)
+    published = plane.published(context.job_id)
     if published is None:
         context.progress("comparing the sources", until=0.05)
         plan = compare(plane, view, mode)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 from uuid import UUID
 
 from prefect_narrative.errors import FailureKind, NarrativeError
@@ -55,6 +55,15 @@ class Resource(Protocol):
 
     def usage(self) -> Measured:
         """Return what was read and written through it."""
+        ...
+
+
+@runtime_checkable
+class Publishing(Protocol):
+    """A resource through which a job publishes what it has made."""
+
+    def fence(self, job_id: UUID, token: int) -> None:
+        """See to it that no attempt of a job with a lower token than this can publish any more."""
         ...
 
 
@@ -171,9 +180,14 @@ class JobContext:
             self._release.close()
 
     def use(self, thing: R) -> R:
-        """Take a resource into the job: closed at its end, asked for progress and usage meanwhile."""
+        """Take a resource into the job: closed at its end, asked for progress and usage meanwhile.
+
+        Where another attempt may have worked on the job before, it can't publish through this resource any more.
+        """
         self._release.callback(self._attend, "release a resource", thing.close)
         self._resources.append(thing)
+        if self.attempt.follows and isinstance(thing, Publishing):
+            thing.fence(self.job_id, self.token)
         return thing
 
     def on_end(self, release: Callable[[], object]) -> None:

@@ -41,6 +41,8 @@ def look(
 ) -> Job | None:
     """Ask Prefect how one run is, bring the answer into the table, and return the job; None where neither knows it.
 
+    A run that a schedule keeps ready for later is no job yet.
+
     Args:
         store: The job table.
         runs: Prefect's runs.
@@ -56,7 +58,7 @@ def look(
     seen = runs.read(job_id)
     if seen is None:
         return None if row is None else _gone(store, row, cause, clock())
-    if row is None and not runs.is_ours(seen):
+    if row is None and (not runs.is_ours(seen) or _is_kept_ready(seen, clock())):
         return None
     return bring(store, row, seen, cause=cause, now=clock())
 
@@ -77,6 +79,12 @@ def bring(store: JobStore, row: Job | None, seen: Observation, *, cause: str, no
         return row
     # The same state with more to say about it; or an earlier one: the server's clock was set back, or events lied.
     return store.apply(seen, cause=cause, if_version=row.version)
+
+
+def _is_kept_ready(seen: Observation, now: datetime) -> bool:
+    by_schedule = seen.request_source is not None and seen.request_source.type == "schedule"
+    untouched = (seen.prefect.type, seen.prefect.name) == ("SCHEDULED", "Scheduled")
+    return by_schedule and untouched and seen.scheduled_for is not None and seen.scheduled_for > now
 
 
 def _is_young(row: Job, now: datetime) -> bool:

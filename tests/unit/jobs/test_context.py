@@ -2,9 +2,10 @@
 
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from typing_extensions import override
@@ -13,7 +14,7 @@ from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.record import Failure, Heartbeat, JobId, Usage
 from prefect_narrative.jobs.store import Attempt, JobTableUnavailableError
-from prefect_narrative.testing import MemoryJobStore
+from prefect_narrative.testing import MemoryJobStore, observed
 
 
 class FullOutbox(Outbox):
@@ -114,3 +115,32 @@ def test_the_end_does_not_wait_for_signs_of_life_that_the_table_does_not_take(tm
     assert closed == ["closed"]
     assert [path.name for path in tmp_path.iterdir()] == [f"{context.job_id}.{context.token}.usage.json"]
     store.answer.set()
+
+
+class Lake:
+    """A resource through which a job publishes."""
+
+    def __init__(self) -> None:
+        self.fences: list[tuple[UUID, int]] = []
+
+    def fence(self, job_id: UUID, token: int) -> None:
+        self.fences.append((job_id, token))
+
+    def close(self) -> None: ...
+
+    def progress(self) -> None: ...
+
+    def usage(self) -> Usage:
+        return Usage()
+
+
+def test_only_an_attempt_that_follows_another_one_fences_it_out(tmp_path: Path) -> None:
+    store, job_id = MemoryJobStore(), uuid4()
+    store.apply(observed(job_id, "RUNNING", datetime.now(UTC)), cause="test")
+    first, second = Lake(), Lake()
+    with JobContext(job_id, store, Outbox(tmp_path)) as context:
+        assert context.use(first) is first
+    with JobContext(job_id, store, Outbox(tmp_path)) as context:
+        context.use(second)
+        assert second.fences == [(job_id, context.token)]
+    assert first.fences == []
