@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.prefect_runs import PrefectRuns, observe
-from prefect_narrative.jobs.reconciler import Reconciler
-from prefect_narrative.jobs.record import Job, Observation
+from prefect_narrative.jobs.reconciler import Reconciler, look
+from prefect_narrative.jobs.record import Job, Observation, RequestSource
 from prefect_narrative.testing import MemoryJobStore, observed
 
 NOW = datetime.now(UTC)
@@ -83,6 +83,24 @@ def test_an_answer_about_one_job_is_not_taken_for_an_outage(tmp_path: Path) -> N
     with pytest.raises(httpx.HTTPStatusError):
         sweep(store, Runs(refusal=503), tmp_path)
     assert sweep(store, Runs(), tmp_path) == 1
+
+
+def test_reading_a_run_that_a_schedule_keeps_ready_makes_no_job_of_it() -> None:
+    class Scheduled(Runs):
+        def read(self, job_id: UUID) -> Observation:
+            nightly = RequestSource(type="schedule", name="nightly")
+            later = NOW + timedelta(hours=1)
+            return observed(job_id, "SCHEDULED", NOW, request_source=nightly, scheduled_for=later)
+
+        def is_ours(self, seen: Observation) -> bool:
+            return True
+
+    store, job, runs = MemoryJobStore(), uuid4(), cast("PrefectRuns", Scheduled())
+    assert look(store, runs, job, clock=lambda: NOW) is None
+    assert store.get(job) is None  # type: ignore[arg-type]
+    found = look(store, runs, job, clock=lambda: NOW + timedelta(hours=1))
+    assert found is not None
+    assert found.state == "pending"
 
 
 def run_in(state: State[Any], **fields: Any) -> FlowRun:
