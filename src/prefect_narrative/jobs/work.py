@@ -87,7 +87,9 @@ def fail(row: Row, failure: Failure, now: datetime) -> Row:
         return row
     others = [one for one in row.failures if one.attempt != failure.attempt]
     failures = tuple(sorted([*others, storable(failure)], key=lambda one: one.attempt))
-    return row.model_copy(update={"failures": failures, "updated_at": now})
+    # An attempt that began while the table was down has its number from Prefect, which knows of more starts.
+    attempt = max(row.attempt, failure.attempt)
+    return row.model_copy(update={"failures": failures, "attempt": attempt, "updated_at": now})
 
 
 def describe(row: Row, now: datetime, *, dataset: str | None, sources: Sequence[str] | None) -> Row:

@@ -203,6 +203,12 @@ def test_a_reported_failure_replaces_a_guess_and_the_first_stands() -> None:
     assert work.fail(row, failure(code="other"), NOW) is row
 
 
+def test_a_failure_of_an_attempt_that_the_table_did_not_see_begin_says_that_there_was_one() -> None:
+    row = work.fail(row_after(seen("RUNNING", 1)), failure(3), NOW)
+    assert (row.attempt, row.failures) == (3, (failure(3),))
+    assert row_after(seen("FAILED", 6), seen("RUNNING", 7), row=row).attempt == 4
+
+
 def test_a_newer_guess_replaces_an_older() -> None:
     assert guesses(row_after(seen("RUNNING", 1), seen("FAILED", 2), seen("CRASHED", 3))) == [
         (1, "infrastructure", "process_died", True)
