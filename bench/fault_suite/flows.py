@@ -133,15 +133,16 @@ def suspend() -> Ticked:
 
 
 @job(type="fault-publish")
-def publish(name: str, gate: str) -> Ticked:
+def publish(name: str, gate: str, data_plane: str = "default") -> Ticked:
     """Publish a dataset, but first wait at a gate: a file that somebody makes.
 
     Args:
         name: The dataset.
         gate: The file; `.staged` is made beside it when everything is ready to be published, with the attempt's number.
+        data_plane: Where the dataset lies.
     """
     context = current_job()
-    plane = context.use(load_plane("default"))
+    plane = context.use(load_plane(data_plane))
     stage = plane.stage_query(context.job_id, context.token, name, plane.check("SELECT 1 AS n"), at=plane.snapshot())
     Path(f"{gate}.staged{context.attempt.number}").touch()
     while not Path(gate).exists():

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 from fault_suite.cell import cell
-from fault_suite.scene import Scene
+from fault_suite.parts import Part
+from fault_suite.scene import PromiseBrokenError, Scene
 from prefect_narrative.jobs.states import JobState
 
 SET_BACK_SECONDS = 3600.0
@@ -20,11 +21,21 @@ def behind(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
-def set_back_reconciler(scene: Scene) -> None:
-    """Have a reconciler that believes that it is an hour earlier."""
-    part = scene.stage.reconciler
-    part.kill(signal.SIGTERM, comes_back=False)
+def start_behind(scene: Scene, part: Part) -> None:
+    """Start a part that believes that it is an hour earlier, and see to it that it does so to the end."""
     part.start(**behind(part.environment))
+
+    def was_behind() -> None:
+        if not (part.alive and part.altered):
+            raise PromiseBrokenError(f"the {part.name} with the clock that was set back has ended")
+
+    scene.checks.append(was_behind)
+
+
+def set_back_reconciler(scene: Scene) -> None:
+    """Have a reconciler whose clock is behind."""
+    scene.stage.reconciler.kill(signal.SIGTERM, comes_back=False)
+    start_behind(scene, scene.stage.reconciler)
     scene.stage.wait_for_reconciler()
 
 
@@ -59,6 +70,6 @@ def server_set_back(scene: Scene) -> None:
     part = scene.stage.server
     part.kill(signal.SIGKILL, comes_back=False)
     job.recording.shifted_at, job.recording.shift_seconds = time.time(), SET_BACK_SECONDS
-    part.start(**behind(part.environment))
+    start_behind(scene, part)
     scene.stage.wait("the server answers", scene.stage.prefect.healthy, part)
     job.comes_to(JobState.COMPLETED, attempt=1, kinds=[])

@@ -1,12 +1,13 @@
 """Flow, worker, reconciler and server are killed, with -9 and with -15, alone and together."""
 
 import signal
+import time
 from pathlib import Path
 
 from fault_suite.cell import DEATH_AIM_SECONDS, ELSEWHERE_AIM_SECONDS, cell
 from fault_suite.cells.cancelling import HEAVY
 from fault_suite.parts import may, runs
-from fault_suite.scene import Actor, Scene
+from fault_suite.scene import Actor, PromiseBrokenError, Scene
 from fault_suite.stage import Stage
 from fault_suite.tables import ImpossibleHereError
 from prefect_narrative.jobs.states import JobState
@@ -138,13 +139,21 @@ def orphan_killed(scene: Scene) -> None:
     job.comes_to(JobState.FAILED, attempt=1, kinds=DIED)
 
 
-@cell("killed", aim_seconds=DEATH_AIM_SECONDS, patience_seconds=90)
+@cell("killed", patience_seconds=90)
 def orphan_cancelled(scene: Scene) -> None:
     """Nobody carries out a cancelling whose worker is dead: the process itself does."""
     job = at_work(scene)
     scene.stage.worker.kill(signal.SIGKILL)
+    begin = time.time()
     scene.stage.prefect.cancel(job.id)
     job.comes_to(JobState.CANCELLED, attempt=1)
+
+    def left() -> None:
+        took = (job.recording.died or [time.time()])[-1] - begin
+        if took > 30:
+            raise PromiseBrokenError(f"it went on for {took:.0f} s")
+
+    scene.checks.append(left)
 
 
 @cell("killed", patience_seconds=400, long=True)
