@@ -13,7 +13,7 @@ def outlive_readers() -> None:
     A killed worker takes the reading end with it. Rich, through which Prefect writes its log, would then raise
     SystemExit in whichever thread logs: in the middle of a job's work, or in the thread that looks after it.
     """
-    Console.on_broken_pipe = _go_quiet  # type: ignore[method-assign]
+    Console.on_broken_pipe = _go_quiet  # type: ignore[method-assign, assignment]
 
 
 def _go_quiet(console: Console) -> None:
