@@ -2,9 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Connection, Select, delete, insert, literal, select, tuple_, update
+from sqlalchemy import (
+    ClauseElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from typing_extensions import override
@@ -80,11 +93,13 @@ class SqlJobStore(JobStore):
     def __init__(self, url: str, *, patience: timedelta = PATIENCE, clock: Callable[[], datetime] = utc_now) -> None:
         self.database = Database(url, patience=patience)
         self._clock = clock
-        # Compiled here: SQLAlchemy would do it again for each row, which takes longer than to write one.
+        # What every write needs is compiled once: to make a statement each time takes longer than to write a row.
+        compiled: Callable[..., Any] = partial(ClauseElement.compile, dialect=self.database.engine.dialect)
         insert_if_new = self._insert(jobs).on_conflict_do_nothing().returning(jobs.c.job_id)
-        self._insert_if_new: Any = insert_if_new.compile(
-            dialect=self.database.engine.dialect, column_keys=jobs.c.keys()
-        )
+        # SQLite ignores FOR UPDATE: the transaction holds the lock on everything.
+        self._locked_row = compiled(_row_query(bindparam("job_id")).with_for_update())
+        self._insert_if_new = compiled(insert_if_new, column_keys=jobs.c.keys())
+        self._insert_event = compiled(insert(job_events), column_keys=job_events.c.keys())
 
     @override
     def get(self, job_id: JobId) -> Job | None:
@@ -136,7 +151,7 @@ class SqlJobStore(JobStore):
                     return row
                 after, event = project(row, seen, self._clock(), cause=cause)
                 if row is not None:
-                    _save(connection, row, after, event)
+                    self._save(connection, row, after, event)
                     return after
                 if self._create(connection, after, event):
                     return after
@@ -212,23 +227,38 @@ class SqlJobStore(JobStore):
             if row is None:
                 raise UnknownJobError(f"There is no job {job_id}.")
             after, event = change(row)
-            _save(connection, row, after, event)
+            self._save(connection, row, after, event)
             return after
 
         return self.database.write(write)
 
     def _locked(self, connection: Connection, job_id: Any) -> Row | None:
-        # SQLite ignores FOR UPDATE: the transaction holds the lock on everything.
-        found = connection.execute(_row_query(job_id).with_for_update()).mappings().first()
+        found = connection.execute(self._locked_row, {"job_id": job_id}).mappings().first()
         return None if found is None else row_of(found)
 
     def _create(self, connection: Connection, row: Row, event: JobEvent | None) -> bool:
         """Write a new row; return False where another transaction has just made it."""
         if connection.execute(self._insert_if_new, values_of(row)).first() is None:
             return False
-        _append(connection, event)
+        self._append(connection, event)
         _tag(connection, row)
         return True
+
+    def _save(self, connection: Connection, before: Row, after: Row, event: JobEvent | None) -> None:
+        if after is before:
+            return
+        old, new = values_of(before), values_of(after)
+        changed = {name: value for name, value in new.items() if value != old[name]}
+        if changed:
+            connection.execute(update(jobs).where(jobs.c.job_id == after.job_id).values(**changed))
+        self._append(connection, event)
+        if {"tags", "created_at"} & changed.keys():
+            connection.execute(delete(job_tags).where(job_tags.c.job_id == after.job_id))
+            _tag(connection, after)
+
+    def _append(self, connection: Connection, event: JobEvent | None) -> None:
+        if event is not None:
+            connection.execute(self._insert_event, event.model_dump())
 
     def _insert(self, table: Any) -> Any:
         return (sqlite_insert if self.database.is_sqlite else postgresql_insert)(table)
@@ -284,24 +314,6 @@ def heartbeats_query(ended_from: datetime | None) -> Select[Any] | CompoundSelec
 
 def _row_query(job_id: Any) -> Select[Any]:
     return select(jobs).where(jobs.c.job_id == job_id)
-
-
-def _save(connection: Connection, before: Row, after: Row, event: JobEvent | None) -> None:
-    if after is before:
-        return
-    old, new = values_of(before), values_of(after)
-    changed = {name: value for name, value in new.items() if value != old[name]}
-    if changed:
-        connection.execute(update(jobs).where(jobs.c.job_id == after.job_id).values(**changed))
-    _append(connection, event)
-    if {"tags", "created_at"} & changed.keys():
-        connection.execute(delete(job_tags).where(job_tags.c.job_id == after.job_id))
-        _tag(connection, after)
-
-
-def _append(connection: Connection, event: JobEvent | None) -> None:
-    if event is not None:
-        connection.execute(insert(job_events).values(**event.model_dump()))
 
 
 def _tag(connection: Connection, row: Row) -> None:
