@@ -80,6 +80,11 @@ class Outbox:
                 found = letter.token, letter.result
         return found
 
+    def waiting(self) -> set[UUID]:
+        """Return the jobs that letters wait for to be delivered."""
+        names = (_NAME.fullmatch(path.name) for path in self._letters("*"))
+        return {UUID(name["job_id"]) for name in names if name is not None}
+
     def drain(self, store: JobStore) -> int:
         """Deliver the letters to the table; return how many it took.
 

@@ -207,6 +207,8 @@ class Reconciler:
             JobTableUnavailableError: the table can't be reached.
         """
         moved = self._outbox.drain(self._store)
+        for job_id in self._outbox.waiting():
+            moved += self._alone(job_id, partial(self._welcome, runs, job_id))
         rows = {row.job_id: row for row in self._store.active()}  # before Prefect is asked, so that versions tell
         seen: dict[UUID, Observation] = {}
         for one in self._found(runs):
@@ -264,6 +266,11 @@ class Reconciler:
             return False
         after = bring(self._store, row, one, cause="sweep", now=self._clock())
         return row is None or after.version != row.version
+
+    def _welcome(self, runs: Runs, job_id: UUID) -> bool:
+        """Bring a run into the table that the outbox has a letter about: so it is a job, whatever made it."""
+        seen = runs.read(job_id) if self._store.get(JobId(job_id)) is None else None
+        return seen is not None and bool(self._store.apply(seen, cause="sweep"))
 
     def _look(self, runs: Runs, row: Job) -> bool:
         after = look(self._store, runs, row.job_id, cause="sweep", clock=self._clock)

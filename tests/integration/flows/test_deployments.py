@@ -159,8 +159,10 @@ def test_view_with_a_schedule_gets_runs_and_the_sweep_sees_only_due_ones(platfor
         Reconciler(store, outbox).sweep(PrefectRuns(client))
         assert all(store.get(UUID(one["id"])) is None for one in runs), "a run of the future is not a job yet"
         run_id = UUID(runs[0]["id"])
-        seen = look(store, PrefectRuns(client), run_id)
+        assert look(store, PrefectRuns(client), run_id) is None, "nor does it become one by being read"
+        seen = PrefectRuns(client).read(run_id)
         assert seen is not None
+        assert seen.request_source is not None
         assert seen.request_source.type == "schedule"
 
 

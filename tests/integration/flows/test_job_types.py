@@ -300,11 +300,12 @@ def test_job_goes_on_without_its_table_and_the_outbox_makes_up(
     from prefect.client.orchestration import get_client
 
     from prefect_narrative.jobs.prefect_runs import PrefectRuns
-    from prefect_narrative.jobs.reconciler import look
+    from prefect_narrative.jobs.reconciler import Reconciler
 
     with get_client(sync_client=True) as client:
-        look(platform.store(), PrefectRuns(client), job_id)
-        assert Outbox(Settings().outbox).drain(platform.store()) >= 1
+        reconciler = Reconciler(platform.store(), Outbox(Settings().outbox))
+        for _ in range(2):  # the first finds out that there is such a job
+            reconciler.sweep(PrefectRuns(client))
         made_up = platform.store().get(job_id)
     assert made_up is not None
     assert (made_up.state, made_up.result, made_up.failures) == (JobState.COMPLETED, {"n": 7}, ())
