@@ -145,8 +145,10 @@ def _is_other_state(row: Row, seen: Observation) -> bool:
 
 def _starts(row: Row, seen: Observation, state: JobState) -> bool:
     """Return whether the observation begins a further attempt where the number is used up; resuming does not."""
+    if row.state.terminal and not state.terminal:
+        return True  # also where it is asked to cancel by now: it was opened again before
     if state is JobState.PENDING:
-        return row.state.terminal or (seen.prefect.name == "AwaitingRetry" and _is_other_state(row, seen))
+        return seen.prefect.name == "AwaitingRetry" and _is_other_state(row, seen)
     if state is JobState.RUNNING:
         # A second Running state in a row: the AwaitingRetry between them was missed.
         return row.state is not state or (seen.prefect.type == "RUNNING" and _is_other_state(row, seen))
