@@ -2,7 +2,8 @@
 
 A cell is one event at one moment. Each prints how long the table was wrong: how long at a stretch a reader of the
 table, who asks nobody else, saw another state than Prefect's truth (or the death of the process) made true. Times in
-which nobody could write the table, since it was locked, down or full, do not count; what comes after them does.
+which nobody could write the table, since it was locked, down or full, do not count, nor does a long absence of Prefect's
+server; what comes after them does.
 
 At the end comes one JSON object: `cells` that were played, how many left the table `wrong_for_ever`, the longest time
 that it was wrong (`max_seconds`; of processes that died elsewhere: `max_seconds_elsewhere`), how long moves took to be

@@ -47,7 +47,8 @@ def choose(given: argparse.Namespace) -> list[Cell]:
         fit = [
             cell
             for cell in CELLS
-            if any(cell.name.startswith(one) for one in given.only) or (cell in fit and cell.group in given.only)
+            if cell.name in given.only
+            or (cell in fit and any(cell.group == one or cell.name.startswith(one) for one in given.only))
         ]
         if not fit:
             raise SystemExit(f"no cell is called or begins with {' or '.join(given.only)}; see --list")
@@ -102,6 +103,8 @@ def summary(outcomes: Sequence[Outcome], integrity: Integrity) -> dict[str, Any]
             f"{one.cell.name}/{one.table}": {
                 "wrong_seconds": round(one.wrong_seconds, 2),
                 "verdict": one.verdict,
+                "wrong_for_ever": one.wrong_for_ever,
+                "broken": one.broken,
                 "took_seconds": round(one.took_seconds, 1),
             }
             for one in outcomes

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,11 +95,15 @@ class Stage:
         self.said(f"starting a platform with its job table in {self.table.name}")
         self.server.start()
         self.wait("the server answers", self.prefect.healthy, self.server)
-        self.narrative("deploy")
-        self._deploy()
+        with ThreadPoolExecutor(1) as aside:  # what takes longest is waited for last
+            deployed = aside.submit(self.narrative, "deploy")
+            self.reconciler.start()
+            self.prefect.make_pool(LONELY_POOL)
+            self._deploy()
+            deployed.result()
         since = datetime.now(UTC)
         self.worker.start()
-        self.reconciler.start()
+        self.deployments["view"] = self.prefect.deployment_id("create-materialized-view/narrative")
         self.wait("a worker asks for work", lambda: self.prefect.polled_since(POOL, since), self.worker)
         self.wait_for_reconciler()
 
@@ -184,7 +189,6 @@ class Stage:
             time.sleep(0.05)
 
     def _deploy(self) -> None:
-        self.prefect.make_pool(LONELY_POOL)
         limits: Mapping[str, Any] = {"concurrency_limit": 1}
         for name, flow, entrypoint, more in (
             ("tick", "fault-tick", "tick", {}),
@@ -218,4 +222,3 @@ class Stage:
         ):
             self.deployments[name] = self.prefect.deploy(flow, f"{FLOWS}.{entrypoint}", **more)
         self.deployments["broken"] = self.prefect.deploy("fault-broken", "fault_suite.broken.flow")
-        self.deployments["view"] = self.prefect.deployment_id("create-materialized-view/narrative")
