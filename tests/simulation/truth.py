@@ -1,0 +1,253 @@
+"""What must be so: after each step of a row and its events, and in the end of the whole table."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import StateType
+
+from prefect_narrative.jobs.record import Failure, Job, JobEvent, JobFilter, JobId, order_of
+from prefect_narrative.jobs.row import is_guess
+from prefect_narrative.jobs.states import MOVES, JobState, Move
+from prefect_narrative.testing import MemoryJobStore
+from tests.simulation.api import is_kept_ready, observed
+from tests.simulation.attempts import Used
+from tests.simulation.runs import OURS, TERMINAL, Run
+from tests.simulation.world import World
+
+PROJECTED = (
+    "job_id",
+    "type",
+    "idempotency_key",
+    "parent_job_id",
+    "request_source",
+    "tags",
+    "waiting_for",
+    "input",
+    "created_at",
+    "scheduled_for",
+    "ended_at",
+    "prefect",
+)
+"""What a row says as Prefect's run says it now, whatever was seen on the way."""
+
+
+class Watch:
+    """Looks at each row that was written, and at what it was before.
+
+    Args:
+        world: The simulated world.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rows: dict[UUID, Job] = {}
+        self._events: dict[UUID, list[JobEvent]] = {}
+        self._at_rest: set[UUID] = set()
+        self.least_attempt: Counter[UUID] = Counter()
+        """How often the row was seen at rest and then not, each time as its run was at that moment."""
+
+    def look(self) -> None:
+        """Raise an AssertionError where a row or the world has broken a rule since the last look."""
+        world = self._world
+        assert not world.violations, world.violations
+        touched, world.touched = world.touched, set()
+        for job_id in touched:
+            row = world.table.get(JobId(job_id))
+            if row is None:
+                continue
+            events = list(world.table.events(JobId(job_id)))
+            check_row(row, events)
+            self._check_change(row, events, world.server.runs[job_id])
+            self._rows[job_id], self._events[job_id] = row, events
+
+    def _check_change(self, row: Job, events: list[JobEvent], run: Run) -> None:
+        before, old_events = self._rows.get(row.job_id), self._events.get(row.job_id, [])
+        assert run.now.deployment_id == OURS, f"run {run.id} is not ours and has a row"
+        assert events[: len(old_events)] == old_events, "events were changed"
+        known = {state.id for state in run.states}
+        assert row.prefect.state_id in known, f"{row.prefect} is no state of its run"
+        state = next(one for one in run.states if one.id == row.prefect.state_id)
+        if row.prefect.name == "Deleted":
+            assert run.is_deleted, "a run counts as deleted that is there"
+        else:
+            assert (row.prefect.type, row.prefect.timestamp) == (state.type.value, state.timestamp)
+        if state is run.state and row.state.terminal:
+            self._at_rest.add(run.id)
+        elif state is run.state and run.id in self._at_rest:
+            self._at_rest.remove(run.id)
+            self.least_attempt[run.id] += 1
+        if before is None:
+            return
+        assert row.attempt >= before.attempt, "an attempt was taken back"
+        assert row.token >= before.token, "a token was taken back"
+        assert row.version >= before.version, "a version was taken back"
+        assert before.created_at == row.created_at
+        reported = {one.message for one in before.failures if not is_guess(one)}
+        assert reported <= {one.message for one in row.failures}, "a reported failure was lost"
+        if not self._world.clocks.was_set:
+            assert order_of(row.prefect) >= order_of(before.prefect), "the row went back to an earlier state"
+
+
+def check_row(row: Job, events: list[JobEvent]) -> None:
+    """Raise an AssertionError where a row does not fit its own rules, or its events."""
+    assert [event.number for event in events] == list(range(1, len(events) + 1)), "events do not count up"
+    assert [event.from_state for event in events] == [None, *(event.to_state for event in events[:-1])], "no chain"
+    assert events[-1].to_state is row.state, f"the last event says {events[-1].to_state}, the row {row.state}"
+    for event in events:
+        expected = Move.NORMAL if event.from_state is None else MOVES[event.from_state, event.to_state]
+        assert event.move is expected, f"{event} is called wrongly"
+        assert event.from_state is not event.to_state, f"{event} is no move"
+    assert (row.ended_at is not None) == row.state.terminal, "ended_at is not set exactly while the job is at rest"
+    assert (row.result is not None) == (row.state is JobState.COMPLETED), "a result is not there exactly when completed"
+    assert row.waiting_for is None or row.state is JobState.PENDING
+    attempts = [one.attempt for one in row.failures]
+    assert attempts == sorted(set(attempts)), f"failures of attempts {attempts}"
+    assert not attempts or attempts[-1] <= row.attempt, f"a failure of attempt {attempts[-1]}, at attempt {row.attempt}"
+    last = next((one for one in row.failures if one.attempt == row.attempt), None)
+    if row.state is JobState.FAILED:
+        # A process that begins before the news of its start uses the next number already.
+        assert last is not None or row.attempt - 1 in attempts, "failed without a failure"
+    if row.state in {JobState.COMPLETED, JobState.CANCELLED}:
+        assert last is None or not is_guess(last), f"{row.state} with a guess at why it failed"
+
+
+class Judge:
+    """Compares the whole table with the truth, once the world has come to rest.
+
+    Args:
+        world: The simulated world.
+        watch: What it has looked at.
+    """
+
+    def __init__(self, world: World, watch: Watch) -> None:
+        self._world = world
+        self._watch = watch
+
+    def judge(self) -> None:
+        """Raise an AssertionError where the table is not the projection of the truth."""
+        rows = {row.job_id: row for row in all_rows(self._world)}
+        for run in self._world.server.runs.values():
+            row = rows.pop(run.id, None)
+            try:
+                self._judge(run, row)
+            except AssertionError as error:
+                states = [f"{one.name} {one.timestamp:%H:%M:%S.%f}" for one in run.states]
+                traces = self._world.traces.get(run.id)
+                raise AssertionError(
+                    f"{error}\n  run {run.id}: {states}\n  row: {row}\n  attempts: {traces}"
+                ) from error
+        assert not rows, f"rows without a run: {list(rows)}"
+
+    def _judge(self, run: Run, row: Job | None) -> None:
+        if row is None:
+            assert run.is_deleted or not self._must_have_row(run), "it has no row"
+            return
+        assert self._may_have_row(run), "it has a row"
+        if run.is_deleted:
+            assert row.state.terminal, "its run was deleted and it is not at rest"
+            return
+        ideal = self._ideal(run, row)
+        assert row.state is ideal.state, f"it is {row.state}, not {ideal.state}"
+        for name in PROJECTED:
+            got, expected = getattr(row, name), getattr(ideal, name)
+            assert got == expected, f"{name} is {got!r}, not {expected!r}"
+        self._judge_attempts(run, row)
+        self._judge_failures(run, row, ideal)
+        self._judge_usage(run, row)
+
+    def _must_have_row(self, run: Run) -> bool:
+        if run.now.deployment_id != OURS:
+            return False
+        if not is_kept_ready(run.now):
+            return True
+        return bool(run.now.expected_start_time <= self._world.clocks.server())
+
+    def _may_have_row(self, run: Run) -> bool:
+        if run.now.deployment_id != OURS:
+            return False
+        left = len({one.type for one in run.states}) > 1
+        was_due = run.now.expected_start_time <= self._world.clocks.server() or self._world.clocks.was_set
+        return not run.now.auto_scheduled or left or was_due
+
+    def _ideal(self, run: Run, row: Job) -> Job:
+        """Return the row that Prefect's run alone makes, given the result that there is."""
+        store = MemoryJobStore(clock=self._world.clocks.machine)
+        seen = observed(run.now)
+        result = self._result(run, row)
+        if result is not None and seen.state is JobState.COMPLETED:
+            # A result is staged on the row of a job that runs.
+            before = seen.model_copy(update={"state": JobState.RUNNING, "ended_at": None})
+            store.apply(before, cause="truth")
+            store.stage_result(JobId(run.id), 0, result)
+            return store.apply(seen, cause="truth", if_version=1)
+        return store.apply(seen, cause="truth")
+
+    def _result(self, run: Run, row: Job) -> dict[str, Any] | None:
+        """Return the result that a completed job must show; None where there can't be any."""
+        published = self._world.lake.results.get(run.id)
+        if published is not None:
+            assert row.result in (None, published), f"its result is {row.result}, not {published}"
+            return published
+        number = self._world.counts[run.id].number
+        kept = [one for one in self._world.traces.get(run.id, ()) if one.result is not None]
+        current = [one for one in kept if one.episode >= number]
+        if current:
+            assert row.result is None or row.result in [one.result for one in kept], f"odd result {row.result}"
+            return row.result or current[-1].result
+        # What an earlier attempt had kept may still be there, or not: both are right.
+        assert row.result is None or row.result in [one.result for one in kept], f"odd result {row.result}"
+        return row.result
+
+    def _judge_attempts(self, run: Run, row: Job) -> None:
+        count = self._world.counts[run.id]
+        least = 1 + self._watch.least_attempt[run.id]
+        # Where the clock was set back, an old message may pass for news, and a state for a new attempt.
+        most = row.attempt if self._world.clocks.was_set else count.number + count.at_rest_at_begin
+        assert least <= row.attempt <= most, f"it is at attempt {row.attempt}, not {least} to {most}"
+
+    def _judge_failures(self, run: Run, row: Job, ideal: Job) -> None:
+        traces = self._world.traces.get(run.id, [])
+        reported = [message for one in traces for message in one.failures]
+        got = [one.message for one in row.failures if not is_guess(one) and one.code != "cancelled_while_running"]
+        assert sorted(got) == sorted(reported), f"failures {got}, not {reported}"
+        if row.state is JobState.FAILED:
+            assert self._last(row).kind == self._expected_kind(row, ideal), f"{self._last(row)} for {ideal.failures}"
+
+    @staticmethod
+    def _last(row: Job) -> Failure:
+        return max(row.failures, key=lambda one: one.attempt)
+
+    def _expected_kind(self, row: Job, ideal: Job) -> Any:
+        last = self._last(row)
+        return ideal.failures[-1].kind if is_guess(last) else last.kind
+
+    def _judge_usage(self, run: Run, row: Job) -> None:
+        traces = self._world.traces.get(run.id, [])
+        least = len({one.token for one in traces if one.used is Used.YES})
+        most = len({one.token for one in traces if one.used is not Used.NO})
+        got = row.usage.read_rows or 0
+        assert least <= got <= most, f"it has used {got} rows, not {least} to {most}"
+
+
+def all_rows(world: World) -> Iterable[Job]:
+    """Return all rows of the table, page by page."""
+    cursor = None
+    while True:
+        page = world.table.page(JobFilter(), cursor=cursor, limit=500)
+        yield from page.jobs
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def is_at_rest(world: World) -> bool:
+    """Return whether no run is left that a dead process or worker holds."""
+    for run in world.runs():
+        held = run.type in {StateType.RUNNING, StateType.CANCELLING, StateType.PENDING} or run.waits_in_process
+        if run.type in TERMINAL or not held or run.now.deployment_id != OURS:
+            continue
+        if run.id not in world.held and not any(True for _ in world.processes_of(run)):
+            return False
+    return True
