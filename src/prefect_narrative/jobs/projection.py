@@ -5,7 +5,7 @@ from datetime import datetime
 from prefect_narrative.errors import FailureKind
 from prefect_narrative.jobs.record import Failure, JobEvent, Observation, RequestSource, order_of
 from prefect_narrative.jobs.row import Row, is_guess, storable
-from prefect_narrative.jobs.states import MOVES, TERMINAL_STATES, JobState, Move
+from prefect_narrative.jobs.states import MOVES, JobState, Move
 
 _LEFT_WHERE_NONE = (
     "input",
@@ -176,8 +176,8 @@ def _waiting_for(row: Row, seen: Observation, state: JobState) -> object:
 def _results(row: Row, state: JobState, result: dict[str, object] | None) -> dict[str, object]:
     if state is JobState.COMPLETED:
         return {"result": result, "staged_result": None}
-    if row.state is JobState.COMPLETED and state in TERMINAL_STATES:
-        # Forced from one end to another: the result is still there if Prefect goes back.
+    if row.state is JobState.COMPLETED:
+        # The result is still there if Prefect goes back, or never went: old news may look new.
         return {"result": None, "staged_result": row.result if row.staged_result is None else row.staged_result}
     return {"result": None}
 

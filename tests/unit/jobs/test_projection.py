@@ -270,11 +270,22 @@ def test_reopening_empties_the_end_and_keeps_the_failures() -> None:
     assert (after.failures, after.attempt) == ((failure(),), 2)
 
 
-def test_reopening_a_completed_job_forgets_its_result() -> None:
+def test_reopening_a_completed_job_hides_its_result() -> None:
     staged, _ = work.stage(row_after(seen("RUNNING", 1)), 0, {"rows": 3}, NOW)
     row = row_after(seen("COMPLETED", 2), seen("SCHEDULED", 3, name="AwaitingRetry"), row=staged)
-    assert (row.result, row.staged_result, row.attempt) == (None, None, 2)
-    assert row_after(seen("RUNNING", 4), seen("COMPLETED", 5), row=row).state is JobState.FAILED
+    assert (row.state, row.result, row.attempt) == ("pending", None, 2)
+    row = row_after(seen("RUNNING", 4), row=work.begin(row, EXECUTOR, NOW))
+    assert row.result is None
+    assert row_after(seen("COMPLETED", 5), row=row).result == {"rows": 3}
+    row, _ = work.stage(row, row.token, {"rows": 4}, NOW)
+    assert row_after(seen("COMPLETED", 5), row=row).result == {"rows": 4}
+
+
+def test_a_result_survives_news_that_was_old() -> None:
+    staged, _ = work.stage(row_after(seen("RUNNING", 1)), 0, {"rows": 3}, NOW)
+    # The server's clock was set back, so that a message of before looks new.
+    row = row_after(seen("COMPLETED", 0.5), seen("RUNNING", 1), seen("COMPLETED", 0.5), row=staged)
+    assert (row.state, row.result, row.failures) == ("completed", {"rows": 3}, ())
 
 
 def test_a_result_survives_being_forced_away_and_back() -> None:
