@@ -21,6 +21,8 @@ SURE_AFTER = timedelta(seconds=2)
 """How long a process of this machine must be gone: whoever reports its end himself gets the time to do so."""
 SILENT_FOR = timedelta(seconds=75)
 """How long a process that can't be seen from here may give no sign of life; it gives one every 15 seconds."""
+LONGEST_ROUND = timedelta(seconds=30)
+"""Who took longer than this from one look to the next was held up himself, and may have missed as much."""
 LONGEST_BACKOFF = timedelta(seconds=60)
 """A process that waits for its next attempt gives no sign of life as long."""
 WORKER_ENDS_WITHIN = timedelta(seconds=10)
@@ -89,7 +91,7 @@ class DeathWatch:
 
     - A process of this machine that is gone ends its attempt after two looks. One on another machine, or in a container
       that can't be looked into, ends it by giving no sign of life for 75 seconds; the time counts from when this object
-      first missed it, by a clock that nobody sets, and anew after `interrupted`.
+      first missed it, by a clock that nobody sets, and anew after `interrupted` and where a round took over 30 seconds.
     - A run that a worker has taken and not started for five minutes is ended, and so is one whose cancelling nobody is
       there to carry out.
     - A process that lives on although its run was cancelled can't publish, and is killed after 45 seconds. A run that
@@ -119,13 +121,17 @@ class DeathWatch:
         self._now = now
         self._since: dict[tuple[UUID, str], tuple[object, float]] = {}
         self._looked_at: set[tuple[UUID, str]] = set()
+        self._round_began = clock()
 
     def interrupted(self) -> None:
         """Forget how long anything has lasted: who could not look could not have heard either."""
         self._since.clear()
 
     def begin_round(self) -> None:
-        """Forget what the round before did not look at, and begin another one."""
+        """Forget what the round before did not look at, and begin another one, with what was read just now."""
+        if self._is_held_up():
+            self.interrupted()
+        self._round_began = self._clock()
         self._since = {key: value for key, value in self._since.items() if key in self._looked_at}
         self._looked_at.clear()
 
@@ -138,6 +144,8 @@ class DeathWatch:
             seen: How its run is.
             beat: The last sign of life of its process.
         """
+        if self._is_held_up():
+            return False  # what was read is old by now
         if job.state is JobState.PENDING_CANCELLATION:
             self._keep_from_publishing(job, seen, beat)
         if job.state is JobState.RUNNING and self._was_cancelled(runs, job, seen):
@@ -236,6 +244,9 @@ class DeathWatch:
     def _higher_than_any(self, job: Job, beat: Heartbeat | None) -> int:
         """Return a token that no attempt at a job has had: an attempt that began without the table took the clock's."""
         return max(job.token, beat.token if beat else 0, int(self._now().timestamp() * 1e6)) + 1
+
+    def _is_held_up(self) -> bool:
+        return self._clock() - self._round_began > LONGEST_ROUND.total_seconds()
 
     def _is_noted(self, job_id: UUID, what: str, fact: object) -> bool:
         """Return whether this has been seen, or done, before."""

@@ -11,6 +11,7 @@ from prefect_narrative.jobs.deaths import (
     CANCEL_UNSTARTED_WITHIN,
     CANCEL_WITHIN,
     LEAVE_WITHIN,
+    LONGEST_ROUND,
     SILENT_FOR,
     START_WITHIN,
     SURE_AFTER,
@@ -81,11 +82,26 @@ class World:
         return found
 
     def round(self, after: timedelta = timedelta(0)) -> bool:
+        """Look as often as a reconciler does, until a time has passed or something was done."""
+        while after > LONGEST_ROUND:
+            if self.look(LONGEST_ROUND):
+                return True
+            after -= LONGEST_ROUND
+        return self.look(after)
+
+    def look(self, after: timedelta) -> bool:
+        """Look once."""
         self.ticks += after.total_seconds()
         self.watch.begin_round()
         return self.watch.examine(cast("Runs", self), self.job, self.seen, self.store.heartbeat(self.id))
 
     def round_of_cancelled(self, after: timedelta = timedelta(0)) -> None:
+        while after > LONGEST_ROUND:
+            self.look_at_cancelled(LONGEST_ROUND)
+            after -= LONGEST_ROUND
+        self.look_at_cancelled(after)
+
+    def look_at_cancelled(self, after: timedelta) -> None:
         self.ticks += after.total_seconds()
         self.watch.begin_round()
         beat = self.store.heartbeat(self.id)
@@ -123,6 +139,23 @@ class World:
     def cancel(self, _job_id: UUID, message: str) -> bool:
         self.done.append(f"cancel {message}")
         return True
+
+
+def test_who_was_held_up_himself_declares_nobody_dead() -> None:
+    world = World(life=Life.OUT_OF_SIGHT)
+    world.begin(token=5)
+    world.round()
+    assert not world.look(SILENT_FOR + LONGEST_ROUND), "nobody looked meanwhile"
+    world.round(SILENT_FOR - timedelta(seconds=1))
+    world.watch.begin_round()
+    beat = world.store.heartbeat(world.id)
+    world.ticks += SILENT_FOR.total_seconds()
+    assert not world.watch.examine(cast("Runs", world), world.job, world.seen, beat), (
+        "the sign of life was read long ago"
+    )
+    assert world.done == []
+    assert not world.round()
+    assert world.round(SILENT_FOR)
 
 
 def test_a_living_process_is_left_alone_however_long_it_works() -> None:
