@@ -2,8 +2,8 @@
 
 A cell is one event at one moment. Each prints how long the table was wrong: how long at a stretch a reader of the
 table, who asks nobody else, saw another state than Prefect's truth (or the death of the process) made true. Times in
-which nobody could write the table, since it was locked, down or full, do not count, nor does a long absence of Prefect's
-server; what comes after them does.
+which nobody could write the table, since it was locked, down or full, do not count, and neither does a long absence of
+Prefect's server; what comes after them does.
 
 At the end comes one JSON object: `cells` that were played, how many left the table `wrong_for_ever`, the longest time
 that it was wrong (`max_seconds`; of processes that died elsewhere: `max_seconds_elsewhere`), how long moves took to be
@@ -14,11 +14,10 @@ import argparse
 import os
 import subprocess
 import sys
-from pathlib import Path
+
+from fault_suite.parts import may
 
 from prefect_narrative.cli import guard
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 GRACE_SECONDS = 60.0
 INSIDE = "NARRATIVE_FAULTS_GUARDED"
@@ -33,6 +32,8 @@ def main() -> int:
         return run(given)
     watched, lifeline = os.pipe()
     command = [sys.executable, "-I", guard.__file__, str(watched), str(GRACE_SECONDS), sys.executable, __file__]
+    if may("unshare", "--mount", "true"):
+        command = ["unshare", "--mount", *command]  # so that what is mounted goes with the last process
     try:
         child = subprocess.Popen(
             [*command, *sys.argv[1:]], env={**os.environ, INSIDE: "1"}, pass_fds=(watched,), start_new_session=True

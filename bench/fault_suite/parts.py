@@ -93,6 +93,13 @@ class Part:
                 self._process.wait()
         self._ended_at = time.monotonic()
 
+    def ask_to_end(self) -> None:
+        """Send it SIGTERM, for good, and wait for nothing."""
+        self.wanted = False
+        self.thaw()
+        if self.alive:
+            os.kill(self.pid, signal.SIGTERM)
+
     def freeze(self) -> None:
         """Stop it where it is (SIGSTOP)."""
         os.kill(self.pid, signal.SIGSTOP)

@@ -21,7 +21,7 @@ from prefect_narrative.jobs.states import JobState
 
 STEADY_SECONDS = 2.0
 """How long the table must stay right before it is believed."""
-GRACE_SECONDS = 0.4
+GRACE_SECONDS = 0.5
 """How late a process's end may be noticed here."""
 
 

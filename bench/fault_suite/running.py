@@ -68,15 +68,19 @@ def play_all(chosen: Sequence[Cell], table: str, outcomes: list[Outcome], *, qui
     stage = Stage(folder, table, note)
     try:
         stage.start()
+        note("all is up")
         for cell in chosen:
             outcome = play(cell, stage)
             outcomes.append(outcome)
             line = f"{table:10} {cell.name:36} {outcome.wrong_seconds:7.2f} s  {outcome.verdict}"
             print(f"{line}  [{outcome.took_seconds:.0f} s]", file=sys.stderr if quiet else sys.stdout, flush=True)
         stage.make_ready()
-        return inspect(stage)
+        found = inspect(stage)
+        note("every cell was played")
+        return found
     finally:
         stage.end()
+        note("all has ended")
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -16,6 +16,9 @@ from fault_suite.stage import Stage
 from fault_suite.watching import Recording
 from prefect_narrative.jobs.states import JobState
 
+NEED_OURS = frozenset({"view", "publish"})
+"""What needs our own job types, or the data plane that comes with them."""
+
 _numbers = count(1)
 
 
@@ -129,6 +132,8 @@ class Scene:
 
     def job(self, deployment: str, *, after: timedelta | None = None, **parameters: Any) -> Actor:
         """Ask Prefect for a run of one of the stage's deployments."""
+        if deployment in NEED_OURS:
+            self.stage.deploy_ours()
         run = self.stage.prefect.trigger(self.stage.deployments[deployment], parameters, after=after)
         return self.known(run["id"])
 

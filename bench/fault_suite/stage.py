@@ -5,7 +5,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -95,15 +94,12 @@ class Stage:
         self.said(f"starting a platform with its job table in {self.table.name}")
         self.server.start()
         self.wait("the server answers", self.prefect.healthy, self.server)
-        with ThreadPoolExecutor(1) as aside:  # what takes longest is waited for last
-            deployed = aside.submit(self.narrative, "deploy")
-            self.reconciler.start()
-            self.prefect.make_pool(LONELY_POOL)
-            self._deploy()
-            deployed.result()
+        self.prefect.make_pool(POOL)
+        self.prefect.make_pool(LONELY_POOL)
         since = datetime.now(UTC)
+        self.reconciler.start()
         self.worker.start()
-        self.deployments["view"] = self.prefect.deployment_id("create-materialized-view/narrative")
+        self._deploy()
         self.wait("a worker asks for work", lambda: self.prefect.polled_since(POOL, since), self.worker)
         self.wait_for_reconciler()
 
@@ -115,7 +111,8 @@ class Stage:
             last.callback(self.store.close)
             for part in (self.server, self.reconciler, self.worker):
                 last.callback(part.kill, signal.SIGTERM, comes_back=False)
-                last.callback(part.thaw)
+            for part in (self.server, self.reconciler, self.worker):
+                last.callback(part.ask_to_end)
             last.callback(self.household.end)
             last.callback(self.watcher.end)
 
@@ -164,6 +161,12 @@ class Stage:
         if code is not None and done.returncode != code:
             raise RuntimeError(f"narrative {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done
+
+    def deploy_ours(self) -> None:
+        """Deploy our own job types, as `narrative up` does; most cells do without them."""
+        if "view" not in self.deployments:
+            self.narrative("deploy")
+            self.deployments["view"] = self.prefect.deployment_id("create-materialized-view/narrative")
 
     def kill_flows(self, job_id: str) -> None:
         """Kill what still runs of a job."""

@@ -15,8 +15,8 @@ from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import JobReader, JobTableUnavailableError
 
 TABLE_SECONDS = 0.025
-PREFECT_SECONDS = 0.12
-PROCESSES_SECONDS = 0.1
+PREFECT_SECONDS = 0.2
+PROCESSES_SECONDS = 0.2
 
 
 @dataclass

@@ -33,6 +33,7 @@ def unknown_parameter(scene: Scene) -> None:
 @cell("refused", healthy=True)
 def refused_by_our_deployment(scene: Scene) -> None:
     """Our own deployments refuse at the door: no run, and no row."""
+    scene.stage.deploy_ours()
     before = len(scene.stage.prefect.runs())
     for parameters in ({"name": "x", "query": "SELECT 1", "colour": "blue"}, {"name": 5, "query": "SELECT 1"}):
         try:

@@ -118,7 +118,7 @@ def cancel_cancelling(scene: Scene) -> None:
     cancelled(scene, job)
 
 
-@cell("cancel", healthy=True, quick=True)
+@cell("cancel", healthy=True)
 def cancel_completed(scene: Scene) -> None:
     """Too late: a clear refusal, and the job stays as it is."""
     job = scene.job("tick", seconds=0.2).until("Completed").until_row(JobState.COMPLETED)

@@ -8,7 +8,7 @@ from fault_suite.scene import Scene
 from prefect_narrative.jobs.states import JobState
 
 
-@cell("forced", healthy=True, quick=True)
+@cell("forced", healthy=True)
 def set_to_cancelled(scene: Scene) -> None:
     """Cancelled by hand while it runs: the table says so, and the process is ended."""
     job = scene.job("tick", seconds=60, max_retries=0).until_at_work()
@@ -89,7 +89,7 @@ def deleted_starting(scene: Scene) -> None:
     job.comes_to(JobState.CANCELLED, attempt=1)
 
 
-@cell("deleted", quick=True)
+@cell("deleted")
 def deleted_running(scene: Scene) -> None:
     """Its process goes on and is ended; what it does is worth nothing any more."""
     job = scene.job("tick", seconds=60, max_retries=0).until_at_work()
