@@ -53,6 +53,8 @@ class Actor(greenlet):  # type: ignore[misc]
         self.who = who
         self.at: Point | None = None
         self.fault: Fault | None = None
+        self.done: dict[UUID, str] = {}
+        """The last thing that it did about each job; what it has only read is none."""
         self._until: Callable[[], bool] | None = None
         self._work = work
 
@@ -141,6 +143,7 @@ class Gate:
         action: Callable[[], Answer],
         *,
         late: Callable[[], object] | None = None,
+        is_deed: bool = False,
     ) -> Answer:
         """Return what `action` returns, as a step of its own.
 
@@ -149,6 +152,7 @@ class Gate:
             job_id: The job that it is about.
             action: Does it.
             late: Does it where it happens later than asked for; None: it can't.
+            is_deed: Whether it changes something: then there is a step between that and the answer.
         """
         actor = current()
         fault = None if actor is None else actor.stand(Point(actor.who, name, job_id))
@@ -158,6 +162,9 @@ class Gate:
         if not self.is_up or fault in {Fault.REFUSED, Fault.LATE}:
             raise self._error()
         answer = action()
+        if actor is not None and is_deed and job_id is not None:
+            actor.done[job_id] = name
+            actor.stand(Point(actor.who, f"{name}, done", job_id))
         if fault is Fault.ANSWER_LOST:
             raise self._error()
         return answer

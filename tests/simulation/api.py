@@ -91,7 +91,7 @@ class Api:
             status, state = self._server.propose(self._server.runs[job_id], StateType.CANCELLING, message=message)
             return status is Status.ACCEPT or state.type is StateType.CANCELLED
 
-        return self._gate.call("runs.cancel", job_id, lambda: self._unless_gone(work))
+        return self._gate.call("runs.cancel", job_id, lambda: self._unless_gone(work), is_deed=True)
 
     def end(self, job_id: UUID, state_id: UUID, type: Literal["CRASHED", "CANCELLED"], message: str) -> bool:
         """Move a run whose process is gone to its end."""
@@ -105,7 +105,7 @@ class Api:
                 self._ended(run, type)
             return accepted
 
-        return self._gate.call("runs.end", job_id, work)
+        return self._gate.call("runs.end", job_id, work, is_deed=True)
 
     def retry(self, job_id: UUID, state_id: UUID, message: str) -> bool:
         """Ask for another attempt."""
@@ -117,7 +117,7 @@ class Api:
             status, _ = self._server.propose(run, StateType.SCHEDULED, "AwaitingRetry", message=message)
             return status is Status.ACCEPT
 
-        return self._gate.call("runs.retry", job_id, work)
+        return self._gate.call("runs.retry", job_id, work, is_deed=True)
 
     @staticmethod
     def _unless_gone(work: Callable[[], bool]) -> bool:

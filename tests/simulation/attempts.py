@@ -10,7 +10,7 @@ from uuid import UUID
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from prefect_narrative.errors import FailureKind, NarrativeError, SupersededError
-from prefect_narrative.jobs.context import JobContext
+from prefect_narrative.jobs.context import JobContext, failure_of
 from prefect_narrative.jobs.prefect_runs import observe
 from prefect_narrative.jobs.pulse import Pulse
 from prefect_narrative.jobs.record import Executor, Progress, Usage
@@ -104,9 +104,11 @@ class Trace:
     episode: int
     """Which attempt it really is: counted by the server's states."""
     result: dict[str, Any] | None = None
-    """The result that it has kept, in the table or the outbox."""
-    failures: list[str] = field(default_factory=list)
-    """The messages of the failures that it has reported, in the table or the outbox."""
+    """The result that it has begun to keep, in the table or the outbox."""
+    has_kept: bool = False
+    """Whether it was not killed while it did."""
+    failures: dict[str, bool] = field(default_factory=dict)
+    """The messages of the failures that it has begun to report, and whether it was not killed while it did."""
     used: Used = Used.NO
 
 
@@ -132,6 +134,8 @@ class FlowProcess:
         self.context: JobContext | None = None
         self.has_begun = False
         self.ended_by_itself = False
+        self.begun_at = self.continued_at = 0.0
+        """When it began its attempt, and when it was let go on after it had been stopped, in ticks."""
         self._table = ProcessTable(world.table, world.table_gate, world.wrote)
         self._lake = LakeFromHere(world.lake, world.lake_gate)
         self._is_refused = is_refused
@@ -174,6 +178,7 @@ class FlowProcess:
             )
         except GoneError:
             return
+        actor.done[self.run.id] = "proposes CRASHED"
         if status is Status.ACCEPT:
             self._hook(copy, state)
 
@@ -197,12 +202,14 @@ class FlowProcess:
         if process is not None and process.body.is_alive:
             process.has_worker = False  # which tells of this end otherwise
             world.kill(process.body.pid)
+        actor.done[run.id] = "ends the process"
         actor.stand(Point("worker", "proposes CANCELLED", run.id))
         actor.wait(Point("worker", "waits for Prefect", run.id), lambda: world.prefect_gate.is_up)
         try:
             world.server.propose(run, StateType.CANCELLED, force=True)
         except GoneError:
             return
+        actor.done[run.id] = "proposes CANCELLED"
         try:
             seen = world.new_api().read(run.id)
             if seen is not None and process is not None:
@@ -302,13 +309,15 @@ class FlowProcess:
                 found = {"rows": context.token}
                 if plane is not None:
                     found = self._lake.publish(self.run.id, context.token, found)
-            context.keep_result(found)
             trace.result = found
+            context.keep_result(found)
+            trace.has_kept = True
         except SupersededError:
             raise
         except Exception as exc:  # as `@job` has it
+            trace.failures[failure_of(exc, 1, self.world.clocks.machine()).message] = False
             failure = context.keep_failure(exc)
-            trace.failures.append(failure.message)
+            trace.failures[failure.message] = True
             if failure.retryable:
                 self._allow_one(copy)
             name = "TimedOut" if isinstance(exc, LateError) else None
@@ -385,7 +394,10 @@ class FlowProcess:
         """Ask Prefect, as soon as it answers."""
         self.actor.stand(self._point(what))
         self.actor.wait(self._point("waits for Prefect"), lambda: self.world.prefect_gate.is_up)
-        return action()
+        answer = action()
+        if not what.startswith("reads"):
+            self.actor.done[self.run.id] = what
+        return answer
 
     def _point(self, call: str) -> Point:
         return Point("process", call, self.run.id)

@@ -38,16 +38,17 @@ class Coverage:
     def __init__(self) -> None:
         self.worlds = 0
         self.crashes: Counter[tuple[str, str, str]] = Counter()
-        """How often somebody crashed: the state of the job's row, the last event of its run, where he stood."""
+        """How often somebody crashed: the state of a job's row, the last event of its run, what he had done about it."""
         self.depths: Counter[str] = Counter()
 
     def count_crash(self, world: World, actor: Actor) -> None:
         """Count that somebody crashes where he stands."""
         assert actor.at is not None
-        jobs = list(world.server.runs) if actor.at.job_id is None else [actor.at.job_id]
+        jobs = list(world.server.runs) if actor.who == "sweep" else [actor.at.job_id]
         for job_id in jobs:
-            event = world.last_event.get(job_id, "created")
-            self.crashes[world.row_state(job_id), event, f"{actor.at.who}: {actor.at.call}"] += 1
+            assert job_id is not None
+            done = actor.done.get(job_id, "nothing")
+            self.crashes[world.row_state(job_id), world.last_event[job_id], f"{actor.who}: {done}"] += 1
 
     def count_depths(self, world: World) -> None:
         """Count how deep the histories of a world's jobs were."""

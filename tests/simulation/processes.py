@@ -78,5 +78,5 @@ class Eyes:
         """Kill that process, if it lives in sight."""
         if self.life_of(beat) is not Life.ALIVE:
             return False
-        self._gate.call("processes.kill", beat.job_id, lambda: self._kill(beat.pid))
+        self._gate.call("processes.kill", beat.job_id, lambda: self._kill(beat.pid), is_deed=True)
         return True

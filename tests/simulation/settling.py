@@ -31,8 +31,9 @@ def settle(world: World, watch: Watch) -> None:
     watch.look()
     world.pass_time(3)
     _sweep_until_quiet(world, watch, at_least=10 if any(one.is_stopped for one in world.bodies.values()) else 0)
-    for body in world.bodies.values():
-        body.is_stopped = False
+    for process in world.processes.values():
+        if process.body.is_stopped:
+            world.stop(process, stopped=False)
     world.pass_time(2)
     world.let_code_go_on()
     _sweep_until_quiet(world, watch)

@@ -5,10 +5,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from typing_extensions import override
+
 from prefect_narrative.errors import SupersededError
+from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.store import JobStore, JobTableUnavailableError
-from prefect_narrative.planes.errors import FencedError, PublishLockTimeoutError
-from tests.simulation.actors import Gate, job_of
+from prefect_narrative.planes.errors import FencedError
+from tests.simulation.actors import Gate, Point, current, job_of
 
 WRITES = frozenset(
     {
@@ -32,11 +35,6 @@ def table_is_down() -> JobTableUnavailableError:
     return JobTableUnavailableError("the job table is down")
 
 
-def lock_is_held() -> PublishLockTimeoutError:
-    """Return the error of a lake whose publish lock somebody holds."""
-    return PublishLockTimeoutError("the publish lock is held")
-
-
 class _Forwarding:
     """Makes each call of a job table through a gate."""
 
@@ -55,6 +53,7 @@ class _Forwarding:
             job_id,
             partial(self._perform, name, job_id, arguments, named),
             late=self._later(name, job_id, arguments, named),
+            is_deed=name in WRITES,
         )
 
     def _perform(self, name: str, job_id: UUID | None, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -116,6 +115,21 @@ ProcessTable: Callable[[JobStore, Gate, Callable[[UUID, str], None]], JobStore] 
 """The job table as a flow's process reaches it."""
 
 
+class SteppedOutbox(Outbox):
+    """An outbox in which to put a letter is a step."""
+
+    @override
+    def _put(self, letter: Any) -> None:
+        actor = current()
+        if actor is None:
+            super()._put(letter)
+            return
+        actor.stand(Point(actor.who, "outbox.put", letter.job_id))
+        super()._put(letter)
+        actor.done[letter.job_id] = "outbox.put"
+        actor.stand(Point(actor.who, "outbox.put, done", letter.job_id))
+
+
 class Lake:
     """What jobs have published, and the highest token that was seen of each.
 
@@ -167,7 +181,7 @@ class LakeFromHere:
     def fence(self, plane: str | None, job_id: UUID, token: int) -> None:
         """Keep lower tokens out of the plane, where there is one."""
         if plane is not None:
-            self._gate.call("lake.fence", job_id, lambda: self._lake.fence(job_id, token))
+            self._gate.call("lake.fence", job_id, lambda: self._lake.fence(job_id, token), is_deed=True)
 
     def published(self, plane: str | None, job_id: UUID) -> dict[str, Any] | None:
         """Return what the job has published there."""
@@ -177,8 +191,8 @@ class LakeFromHere:
 
     def claim(self, job_id: UUID, token: int) -> dict[str, Any] | None:
         """Take over from earlier attempts; return what one of them has published."""
-        return self._gate.call("lake.claim", job_id, lambda: self._lake.claim(job_id, token))
+        return self._gate.call("lake.claim", job_id, lambda: self._lake.claim(job_id, token), is_deed=True)
 
     def publish(self, job_id: UUID, token: int, result: Mapping[str, Any]) -> dict[str, Any]:
         """Make the work visible, together with its result."""
-        return self._gate.call("lake.publish", job_id, lambda: self._lake.publish(job_id, token, result))
+        return self._gate.call("lake.publish", job_id, lambda: self._lake.publish(job_id, token, result), is_deed=True)

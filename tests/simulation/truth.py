@@ -13,6 +13,7 @@ from prefect_narrative.jobs.states import MOVES, JobState, Move
 from prefect_narrative.testing import MemoryJobStore
 from tests.simulation.api import is_kept_ready, observed
 from tests.simulation.attempts import Used
+from tests.simulation.ears import heard
 from tests.simulation.runs import OURS, TERMINAL, Run
 from tests.simulation.world import World
 
@@ -51,15 +52,20 @@ class Watch:
     def look(self) -> None:
         """Raise an AssertionError where a row or the world has broken a rule since the last look."""
         world = self._world
-        assert not world.violations, world.violations
+        errors = heard()
+        assert not errors, errors[0]
+        assert not world.violations, "\n".join(world.violations)
         touched, world.touched = world.touched, set()
         for job_id in touched:
             row = world.table.get(JobId(job_id))
             if row is None:
                 continue
             events = list(world.table.events(JobId(job_id)))
-            check_row(row, events)
-            self._check_change(row, events, world.server.runs[job_id])
+            try:
+                check_row(row, events)
+                self._check_change(row, events, world.server.runs[job_id])
+            except AssertionError as error:
+                raise AssertionError(explained(world, row.job_id, row, error)) from error
             self._rows[job_id], self._events[job_id] = row, events
 
     def _check_change(self, row: Job, events: list[JobEvent], run: Run) -> None:
@@ -133,11 +139,7 @@ class Judge:
             try:
                 self._judge(run, row)
             except AssertionError as error:
-                states = [f"{one.name} {one.timestamp:%H:%M:%S.%f}" for one in run.states]
-                traces = self._world.traces.get(run.id)
-                raise AssertionError(
-                    f"{error}\n  run {run.id}: {states}\n  row: {row}\n  attempts: {traces}"
-                ) from error
+                raise AssertionError(explained(self._world, run.id, row, error)) from error
         assert not rows, f"rows without a run: {list(rows)}"
 
     def _judge(self, run: Run, row: Job | None) -> None:
@@ -153,6 +155,7 @@ class Judge:
         for name in PROJECTED:
             got, expected = getattr(row, name), getattr(ideal, name)
             assert got == expected, f"{name} is {got!r}, not {expected!r}"
+        self._judge_start(run, row)
         self._judge_attempts(run, row)
         self._judge_failures(run, row, ideal)
         self._judge_usage(run, row)
@@ -192,13 +195,18 @@ class Judge:
             return published
         number = self._world.counts[run.id].number
         kept = [one for one in self._world.traces.get(run.id, ()) if one.result is not None]
-        current = [one for one in kept if one.episode >= number]
-        if current:
-            assert row.result is None or row.result in [one.result for one in kept], f"odd result {row.result}"
-            return row.result or current[-1].result
-        # What an earlier attempt had kept may still be there, or not: both are right.
         assert row.result is None or row.result in [one.result for one in kept], f"odd result {row.result}"
-        return row.result
+        current = [one.result for one in kept if one.has_kept and one.episode >= number]
+        # What an earlier attempt had kept may still be there, or not: both are right.
+        return row.result or (current[-1] if current else None)
+
+    def _judge_start(self, run: Run, row: Job) -> None:
+        starts = [one.timestamp for one in run.states if one.type is StateType.RUNNING]
+        if not starts:
+            assert row.started_at is None, f"it started at {row.started_at}, and its run never ran"
+        elif not self._world.clocks.was_set:
+            # Prefect takes the end of a run that ended before it ran for its start.
+            assert row.started_at in {starts[0], run.now.start_time}, f"it started at {row.started_at}, not {starts[0]}"
 
     def _judge_attempts(self, run: Run, row: Job) -> None:
         count = self._world.counts[run.id]
@@ -209,9 +217,11 @@ class Judge:
 
     def _judge_failures(self, run: Run, row: Job, ideal: Job) -> None:
         traces = self._world.traces.get(run.id, [])
-        reported = [message for one in traces for message in one.failures]
+        reported = dict(item for one in traces for item in one.failures.items())
+        surely = {message for message, is_sure in reported.items() if is_sure}
         got = [one.message for one in row.failures if not is_guess(one) and one.code != "cancelled_while_running"]
-        assert sorted(got) == sorted(reported), f"failures {got}, not {reported}"
+        assert len(got) == len(set(got)), f"a failure is there twice: {got}"
+        assert surely <= set(got) <= set(reported), f"failures {got}, not {reported}"
         if row.state is JobState.FAILED:
             assert self._last(row).kind == self._expected_kind(row, ideal), f"{self._last(row)} for {ideal.failures}"
 
@@ -229,6 +239,14 @@ class Judge:
         most = len({one.token for one in traces if one.used is not Used.NO})
         got = row.usage.read_rows or 0
         assert least <= got <= most, f"it has used {got} rows, not {least} to {most}"
+
+
+def explained(world: World, job_id: UUID, row: Job | None, error: AssertionError) -> str:
+    """Return what went wrong with a job, with all that happened to it."""
+    states = " ".join(f"{one.name}@{one.timestamp:%H:%M:%S.%f}" for one in world.server.runs[job_id].states)
+    traces = "\n".join(str(one) for one in world.traces.get(job_id, ()))
+    diary = "\n".join(world.diary.get(job_id, ()))
+    return f"{error}\nThe run: {states}\nThe row: {row}\nAttempts: {traces}\n{diary}"
 
 
 def all_rows(world: World) -> Iterable[Job]:

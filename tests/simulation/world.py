@@ -11,21 +11,32 @@ from uuid import UUID
 from prefect.client.schemas.objects import State, StateType
 
 from prefect_narrative.jobs.context import JobContext
-from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.reconciler import look
 from prefect_narrative.jobs.record import JobId
 from prefect_narrative.jobs.store import JobStore
-from tests.simulation.actors import Actor, Gate
+from prefect_narrative.planes.errors import PublishLockTimeoutError
+from tests.simulation.actors import Actor, Gate, current
 from tests.simulation.api import Api, prefect_is_down
 from tests.simulation.attempts import FlowProcess, Trace
 from tests.simulation.clocks import Clocks
 from tests.simulation.processes import Body, Host
 from tests.simulation.reconcilers import KnownReconciler
 from tests.simulation.runs import TERMINAL, Run, Server
-from tests.simulation.tables import Lake, Table, lock_is_held, table_is_down
+from tests.simulation.tables import Lake, SteppedOutbox, Table, table_is_down
 
+HEARD_WITHIN = 40.0
+"""Seconds within which a process that can reach the table has surely given a sign of life."""
 REPORTED_WITHIN = 15.0
 """Seconds within which a worker that lives has told of a process's death."""
+
+
+def kind_of(state: State[Any], before: State[Any] | None) -> str:
+    """Return what entering a state is called among the events of the world."""
+    if state.type is StateType.SCHEDULED:
+        if before is None:
+            return "created"
+        return "AwaitingRetry" if state.name == "AwaitingRetry" else "Scheduled again"
+    return "Suspended" if state.name == "Suspended" else state.type.value.title()
 
 
 @dataclass
@@ -59,7 +70,7 @@ class World:
         self.late: list[Late] = []
         self.table_gate = Gate(table_is_down, self._postpone)
         self.prefect_gate = Gate(prefect_is_down, self._postpone)
-        self.lake_gate = Gate(lock_is_held, self._postpone)
+        self.lake_gate = Gate(lambda: PublishLockTimeoutError(self.new_message()), self._postpone)
         self.process_gate = Gate(lambda: PermissionError("somebody else's process"), self._postpone)
         self._gates = (self.table_gate, self.prefect_gate, self.lake_gate, self.process_gate)
         self.server = Server(self.clocks, self._moved)
@@ -82,18 +93,21 @@ class World:
         """The highest token that was begun when somebody declared a job's process dead."""
         self.touched: set[UUID] = set()
         self.violations: list[str] = []
+        self.diary: dict[UUID, list[str]] = {}
+        """What happened to each job, for whoever must understand why a simulation failed."""
         self.marks: Counter[str] = Counter()
         """What else has happened that should, some time."""
         self._folder = folder
         self._messages = 0
+        self._up_since = 0.0
         self._pids = 100
         self.reconcilers = [KnownReconciler(self, host) for host in self.hosts[:2]]
 
     # What is asked of the world.
 
-    def outbox_of(self, host: Host) -> Outbox:
+    def outbox_of(self, host: Host) -> SteppedOutbox:
         """Return the outbox on a machine."""
-        return Outbox(self._folder / ("a" if host.name == "box" else host.name))
+        return SteppedOutbox(self._folder / ("a" if host.name == "box" else host.name))
 
     def runs(self) -> list[Run]:
         """Return the runs that there are, oldest first."""
@@ -110,6 +124,7 @@ class World:
 
     def bring_up(self) -> None:
         """Bring up what is down."""
+        self._up_since = self.clocks.ticks
         for gate in self._gates:
             gate.is_up = True
 
@@ -144,17 +159,24 @@ class World:
     def ask(self, *, plane: bool, ours: bool = True, after: int = 0, by_schedule: bool = False) -> Run:
         """Let somebody, or a schedule, ask for a job, for now or for some seconds later."""
         self.pass_time(0.01)
-        return self.server.create(
+        run = self.server.create(
             ours=ours,
             after=timedelta(seconds=after),
             by_schedule=by_schedule,
             parameters={"data_plane": "default"} if plane else {},
             tags=["source:cli"],
         )
+        self.happened(run, "created")
+        return run
 
     def happened(self, run: Run, event: str) -> None:
         """Note the last thing that happened to a run."""
         self.last_event[run.id] = event
+        self.note(run.id, f"the run: {event}")
+
+    def note(self, job_id: UUID, text: str) -> None:
+        """Write into a job's diary."""
+        self.diary.setdefault(job_id, []).append(f"{self.clocks.ticks:9.2f} {text}")
 
     def mark(self, what: str) -> None:
         """Note that something has happened that should, some time."""
@@ -163,6 +185,13 @@ class World:
     def wrote(self, job_id: UUID, name: str) -> None:
         """Note that a row was written."""
         self.touched.add(job_id)
+        if name == "begin_attempt" and current() is None and self._is_over(self.server.runs[job_id]):
+            self.counts[job_id].at_rest_at_begin += 1  # a late call
+        if name not in {"set_progress", "beat"}:
+            row = self.table.get(JobId(job_id))
+            actor = current()
+            by = "late" if actor is None else actor.who
+            self.note(job_id, f"{by}: {name}; the row is {row and (row.state.value, row.attempt, row.token)}")
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass. All code that is neither stopped nor waits goes on where it takes long."""
@@ -192,17 +221,23 @@ class World:
         body = self.bodies[self._pids] = Body(host, self._pids)
         run.has_process = True
         process = self.processes[self._pids] = FlowProcess(self, run, body, is_refused=is_refused)
+        self.note(run.id, f"process {self._pids} is started on {host.name}")
         process.start()
         return process
 
     def began(self, process: FlowProcess, context: JobContext) -> Trace:
         """Note that a process has begun an attempt."""
         run, count = process.run, self.counts[process.run.id]
-        if run.type in TERMINAL or run.is_deleted:
+        if self._is_over(run):
             count.at_rest_at_begin += 1
+        process.begun_at = self.clocks.ticks
         trace = Trace(run.id, process.body.pid, context.token, context.attempt.number, count.number)
         self.traces.setdefault(run.id, []).append(trace)
         return trace
+
+    @staticmethod
+    def _is_over(run: Run) -> bool:
+        return run.type in TERMINAL or run.is_deleted
 
     def kill(self, pid: int) -> None:
         """Kill a process; its worker, if it lives, will tell."""
@@ -267,9 +302,10 @@ class World:
         count = self.counts[run.id]
         if before is not None:
             reopens = before.type in TERMINAL and state.type not in TERMINAL
-            tries_again = state.name == "AwaitingRetry" and before.type is StateType.RUNNING
+            is_next = state.name == "AwaitingRetry" or state.type is StateType.RUNNING
+            tries_again = is_next and before.type is StateType.RUNNING
             count.number += reopens or tries_again
-        self.happened(run, state.name or state.type.value)
+        self.happened(run, kind_of(state, before))
         if state.type is StateType.CANCELLING and before is not None and before.name == "AwaitingRetry":
             self.marks["cancelled while it waited for its retry"] += 1
         for one in self.reconcilers:
@@ -277,20 +313,30 @@ class World:
 
     def _published(self, job_id: UUID, token: int) -> None:
         self.publications[job_id] += 1
+        self.note(job_id, f"it is published with token {token}")
         if self.publications[job_id] > 1:
-            self.violations.append(f"job {job_id} was published {self.publications[job_id]} times")
+            self._violated(job_id, f"was published {self.publications[job_id]} times")
         if token <= self.declared.get(job_id, -1):
-            self.violations.append(f"job {job_id} was published with token {token} after that was declared dead")
+            self._violated(job_id, f"was published with token {token} after that was declared dead")
+
+    def _could_be_heard(self, process: FlowProcess) -> bool:
+        """Return whether a process has been able to give signs of life for as long as its silence must have lasted."""
+        since = max(process.begun_at, process.continued_at, self._up_since)
+        return process.pulse is not None and process.is_healthy and self.clocks.ticks - since >= HEARD_WITHIN
+
+    def _violated(self, job_id: UUID, what: str) -> None:
+        self.violations.append(f"job {job_id} {what}\n" + "\n".join(self.diary[job_id]))
 
     def _declared(self, run: Run, eyes_of: Host | None) -> None:
         """Judge that somebody ended a run since its process is dead."""
         self.marks["declared dead"] += 1
+        self.note(run.id, "its process is declared dead")
         self.declared[run.id] = max((one.token for one in self.traces.get(run.id, ())), default=-1)
         for process in self.processes_of(run):
             beat = self.table.heartbeat(JobId(run.id))
             in_sight = process.body.host is eyes_of and beat is not None and beat.pid == process.body.pid
-            if process.pulse is not None and (in_sight or process.is_healthy):
-                self.violations.append(f"process {process.body.pid} of job {run.id} lives and was declared dead")
+            if in_sight or self._could_be_heard(process):
+                self._violated(run.id, f"has process {process.body.pid}, which lives and was declared dead")
 
     def set_clock_back(self, by: timedelta, *, machines_too: bool) -> None:
         """Set the server's clock back."""
@@ -309,6 +355,7 @@ class World:
     def stop(self, process: FlowProcess, *, stopped: bool) -> None:
         """Stop a process, or let it continue."""
         process.body.is_stopped = stopped
+        process.continued_at = self.clocks.ticks
         self.happened(process.run, "process stopped" if stopped else "process continued")
 
     def restart(self, host: Host) -> None:
