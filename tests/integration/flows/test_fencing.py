@@ -15,7 +15,7 @@ from prefect.states import AwaitingRetry, Cancelling, Crashed, Pending
 from prefect_narrative.flows.create_dataset import create_dataset
 from test_kills import ask, start
 
-from prefect_narrative.jobs.deaths import LEAVE_WITHIN, SILENT_FOR, DeathWatch
+from prefect_narrative.jobs.deaths import LEAVE_WITHIN, LONGEST_ROUND, SILENT_FOR, DeathWatch
 from prefect_narrative.jobs.prefect_runs import PrefectRuns
 from prefect_narrative.jobs.processes import Life
 from prefect_narrative.jobs.reconciler import look
@@ -26,6 +26,7 @@ from prefect_narrative.planes.fences import Fences
 from prefect_narrative.settings import Settings
 
 PATIENT_SECONDS = 60
+BETWEEN_ROUNDS = LONGEST_ROUND * 0.9
 
 
 class Elsewhere:
@@ -47,8 +48,16 @@ class Watch:
         self.seconds = 0.0
         self.watch = DeathWatch(platform.store(), Elsewhere(), Fences(Settings()), clock=lambda: self.seconds)
 
-    def round(self, job_id: UUID, after: timedelta = timedelta(0)) -> bool:
-        self.seconds += after.total_seconds()
+    def rounds(self, job_id: UUID, lasting: timedelta) -> bool:
+        """Look again and again for a while, as often as one looks who is not held up; say whether Prefect was told."""
+        until = self.seconds + lasting.total_seconds()
+        told = False
+        while not told and self.seconds < until:
+            self.seconds = min(until, self.seconds + BETWEEN_ROUNDS.total_seconds())
+            told = self.round(job_id)
+        return told
+
+    def round(self, job_id: UUID) -> bool:
         job = look(self.platform.store(), self.runs, job_id)
         seen = self.runs.read(job_id)
         assert job is not None
@@ -88,7 +97,7 @@ def test_one_that_was_declared_dead_publishes_nothing_and_says_nothing(platform:
     with get_client(sync_client=True) as client, stopped(platform, run_id, "stop-before-publishing"):
         watch = Watch(platform, PrefectRuns(client))
         watch.round(run_id)
-        assert watch.round(run_id, SILENT_FOR)
+        assert watch.rounds(run_id, SILENT_FOR)
         assert record(platform, run_id).state is JobState.FAILED
     job = record(platform, run_id)
     assert (job.state, [one.code for one in job.failures]) == (JobState.FAILED, ["process_died"])
@@ -122,7 +131,7 @@ def test_one_that_was_cancelled_publishes_nothing(platform: Platform, trips: str
         client.set_flow_run_state(run_id, Cancelling(), force=True)
         watch = Watch(platform, PrefectRuns(client))
         watch.round(run_id)
-        watch.round(run_id, LEAVE_WITHIN)
+        watch.rounds(run_id, LEAVE_WITHIN)
         assert record(platform, run_id).state is JobState.PENDING_CANCELLATION
     # Nobody but its process could tell, and that left without a word: it is cancelled when it is missed.
     assert record(platform, run_id).state is JobState.PENDING_CANCELLATION
@@ -135,7 +144,7 @@ def test_one_that_holds_the_publish_lock_is_not_declared_dead_and_publishes(plat
         watch = Watch(platform, PrefectRuns(client))
         watch.round(run_id)
         with pytest.raises(PublishLockTimeoutError, match=str(run_id)):
-            watch.round(run_id, SILENT_FOR)
+            watch.rounds(run_id, SILENT_FOR)
         assert record(platform, run_id).state is JobState.RUNNING
     until = time.monotonic() + PATIENT_SECONDS
     while (job := record(platform, run_id)).state is JobState.RUNNING and time.monotonic() < until:
