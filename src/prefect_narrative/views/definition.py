@@ -1,12 +1,14 @@
 """What a materialized view is: a dataset with a definition, published together with its rows."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.planes.errors import nearest
 from prefect_narrative.planes.plane import CheckedQuery, Column, Dataset, SourceVersion
+from prefect_narrative.views.expiry import RETAIN_EVERYTHING
 
 _PROPERTY = "definition"
 
@@ -33,6 +35,14 @@ class DuplicateColumnsError(NarrativeError, ValueError):
     kind: ClassVar[FailureKind] = FailureKind.INPUT
     code: ClassVar[str] = "duplicate_columns"
     remedy = "Give each column of the query its own name with AS."
+
+
+class InvalidMergeKeyError(NarrativeError, ValueError):
+    """Rows can't be merged by this key."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "invalid_merge_key"
+    remedy = "Name columns of the query in merge_on, each once, and set write_mode=append."
 
 
 class ViewColumn(BaseModel):
@@ -79,6 +89,16 @@ class ViewDefinition(BaseModel):
     sources: tuple[ReadVersion, ...]
     volatile: tuple[str, ...] = ()
     """Time-dependent functions in the query: such a view is refreshed even when its sources are unchanged."""
+    write_mode: Literal["overwrite", "append"] = "overwrite"
+    """What a refresh does with the query's rows: they replace the view's, or are added to them."""
+    merge_on: tuple[str, ...] = ()
+    """Key columns by which appended rows replace those that are there; empty: rows are only added."""
+    partitioned_by: tuple[str, ...] = ()
+    """By what the view's files are kept apart: a column, or year, month or day of one: `year(sold_at)`."""
+    expire: str = RETAIN_EVERYTHING
+    """How long rows are kept, see `views.expiry`."""
+    extended_stats: Literal["all", "none"] = "none"
+    """Whether each refresh is followed by statistics of all columns."""
     refresh_schedule: str = "@once"
     timezone: str = "UTC"
     display_name: str | None = None
@@ -131,3 +151,28 @@ def freeze_columns(query: CheckedQuery, columns: tuple[Column, ...]) -> tuple[Vi
             raise DuplicateColumnsError(f"The query yields two columns called {column.name!r}.")
         seen.add(column.name.casefold())
     return tuple(ViewColumn(name=column.name, type=column.type) for column in columns)
+
+
+def merge_key(merge_on: Sequence[str], write_mode: str, columns: Sequence[ViewColumn]) -> tuple[str, ...]:
+    """Return the columns that rows are merged by, called as the view calls them.
+
+    Raises:
+        InvalidMergeKeyError: the view does not append, there is no such column, or one is named twice.
+    """
+    if merge_on and write_mode != "append":
+        raise InvalidMergeKeyError(
+            f"merge_on needs write_mode=append; with {write_mode} each refresh replaces all rows.",
+            remedy="Set write_mode=append, or leave merge_on out.",
+        )
+    by_name = {column.name.casefold(): column.name for column in columns}
+    key: list[str] = []
+    for name in merge_on:
+        found = by_name.get(name.casefold())
+        if found is None:
+            raise InvalidMergeKeyError(
+                f"The query has no column {name!r} to merge by.{nearest(name.casefold(), by_name)}"
+            )
+        if found in key:
+            raise InvalidMergeKeyError(f"The column {found!r} is in merge_on twice.")
+        key.append(found)
+    return tuple(key)
