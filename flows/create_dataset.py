@@ -1,13 +1,15 @@
 """`create-dataset`: load files into a dataset."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from prefect_narrative.blocks import load_plane
-from prefect_narrative.flows.inputs import DatasetName, PlaneName, Tags, Text, check_target
+from prefect_narrative.flows.inputs import DatasetName, Partitions, PlaneName, Tags, Text, check_target
 from pydantic import BaseModel, Field
 
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.job import job, step
+from prefect_narrative.planes.partitioning import partitions
 from prefect_narrative.planes.plane import Column, Plane, Published, Stage, Write
 
 
@@ -38,6 +40,7 @@ def create_dataset(
     source: Annotated[str, Field(min_length=1, max_length=4096, examples=["flights.csv", "2013/*.parquet"])],
     format: Literal["auto", "parquet", "csv", "json"] = "auto",
     write_mode: Literal["create", "overwrite", "append"] = "create",
+    partitioned_by: Partitions | None = None,
     description: Text | None = None,
     tags: Tags | None = None,
     data_plane: PlaneName = "default",
@@ -49,6 +52,8 @@ def create_dataset(
         source: Path or glob of the files, below one of the worker's import roots; relative paths start there.
         format: How to read the files; auto tells by their endings. json means JSON lines.
         write_mode: create refuses an existing dataset, overwrite replaces it, append adds to it.
+        partitioned_by: What files are kept apart by: columns, or year(c), month(c), day(c) of a date or timestamp;
+            appended rows follow the dataset's own unless they are given others.
         description: What the dataset holds, for people.
         tags: Words to find the dataset by.
         data_plane: The data plane that the dataset lives in.
@@ -60,18 +65,25 @@ def create_dataset(
     if published is None:
         check_target(plane, name, write_mode)
         context.progress("reading the files", until=0.9)
-        stage = load_files(plane, name, source, format)
+        keys = partitioned_by or kept_apart(plane, name, write_mode)
+        stage = load_files(plane, name, source, format, keys)
         context.progress("publishing", start=0.9)
-        write = _write(plane, name, write_mode, stage, description, tags)
+        write = _write(plane, name, write_mode, stage, keys, description, tags)
         published = publish_dataset(plane, name, write, stage)
     return DatasetCreated.model_validate(published.result)
 
 
 @step(name="load files")
-def load_files(plane: Plane, name: str, source: str, file_format: Literal["auto", "parquet", "csv", "json"]) -> Stage:
+def load_files(
+    plane: Plane,
+    name: str,
+    source: str,
+    file_format: Literal["auto", "parquet", "csv", "json"],
+    partitioned_by: Sequence[str],
+) -> Stage:
     """Read the files and write their rows as files of the lake, which nobody sees yet."""
     context = current_job()
-    return plane.stage_files(context.job_id, context.token, name, source, file_format)
+    return plane.stage_files(context.job_id, context.token, name, source, file_format, partitioned_by=partitioned_by)
 
 
 @step(name="publish")
@@ -87,10 +99,25 @@ def publish_dataset(plane: Plane, name: str, write: Write, stage: Stage) -> Publ
     return plane.publish(context.job_id, context.token, [write], result)
 
 
+def kept_apart(plane: Plane, name: str, write_mode: str) -> list[str]:
+    """Return the partition keys that a dataset has from before, which appended rows follow."""
+    return list(plane.dataset(name).properties.get("partitioned_by", ())) if write_mode == "append" else []
+
+
 def _write(
-    plane: Plane, name: str, write_mode: str, stage: Stage, description: str | None, tags: list[str] | None
+    plane: Plane,
+    name: str,
+    write_mode: str,
+    stage: Stage,
+    partitioned_by: Sequence[str],
+    description: str | None,
+    tags: list[str] | None,
 ) -> Write:
-    properties = {"description": description, "tags": sorted(set(tags or []))}
+    properties = {
+        "description": description,
+        "tags": sorted(set(tags or [])),
+        "partitioned_by": [str(key) for key in partitions(partitioned_by, stage.columns)],
+    }
     match write_mode:
         case "create":
             return Write(name, "create", stage, properties=properties)

@@ -132,7 +132,7 @@ def define(plane: Plane, draft: ViewDefinition) -> tuple[CheckedQuery, ViewDefin
 def fill(plane: Plane, name: str, checked: CheckedQuery, at: int, definition: ViewDefinition) -> Stage:
     """Run the query at one snapshot; nobody sees its rows yet."""
     context = current_job()
-    return stage_view(plane, context.job_id, context.token, name, checked, at, definition.column_names)
+    return stage_view(plane, context.job_id, context.token, name, checked, at, definition)
 
 
 @step(name="publish")

@@ -79,9 +79,7 @@ def compare(plane: Plane, view: str, mode: Literal["auto", "full"]) -> RefreshPl
 def run_query(plane: Plane, plan: RefreshPlan) -> Stage:
     """Run the view's query at one snapshot; nobody sees its rows yet."""
     context = current_job()
-    return stage_view(
-        plane, context.job_id, context.token, plan.view, plan.query, plan.at, plan.definition.column_names
-    )
+    return stage_view(plane, context.job_id, context.token, plan.view, plan.query, plan.at, plan.definition)
 
 
 @step(name="publish")

@@ -201,6 +201,7 @@ class DuckLakePlane:
         *,
         at: int,
         columns: Sequence[str] | None = None,
+        partitioned_by: Sequence[str] = (),
     ) -> Stage:
         """Run a query as of a snapshot and write its rows as files, outside any lock.
 
@@ -214,7 +215,7 @@ class DuckLakePlane:
             connection = self._reading()
             kept = chosen(described(connection, sql), columns)
             folder = make_stage_folder(self._place.staged(job_id, token), name)
-            stage = write_stage(connection, sql, kept, folder)
+            stage = write_stage(connection, sql, kept, folder, partitioned_by)
             self._count_read(query, snapshot)
             self._count_written(stage)
             return stage
@@ -228,6 +229,8 @@ class DuckLakePlane:
         dataset: str,
         source: str,
         file_format: Literal["auto", "parquet", "csv", "json"],
+        *,
+        partitioned_by: Sequence[str] = (),
     ) -> Stage:
         """Read files and write their rows as files of the lake, outside any lock.
 
@@ -243,7 +246,7 @@ class DuckLakePlane:
             connection = open_importer(self._settings, self._spilling(), [file.path for file in files], folder.parent)
             self._running = connection
             try:
-                stage = self._import(connection, files, kind, folder)
+                stage = self._import(connection, files, kind, folder, partitioned_by)
             finally:
                 self._running = None
                 connection.close()
@@ -447,6 +450,7 @@ class DuckLakePlane:
         files: Sequence[importing.ImportFile],
         kind: importing.FileFormat,
         folder: Path,
+        partitioned_by: Sequence[str],
     ) -> Stage:
         def execute(sql: str) -> list[tuple[Any, ...]]:
             return execute_one(connection, sql, "SELECT")
@@ -459,7 +463,7 @@ class DuckLakePlane:
                 rows = [importing.reading([file], kind, execute).rows for file in files]
                 names = [[column.name for column in described(connection, one)] for one in rows]
                 importing.check_same_columns(list(zip(files, names, strict=True)))
-            return write_stage(connection, found.rows, described(connection, found.rows), folder)
+            return write_stage(connection, found.rows, described(connection, found.rows), folder, partitioned_by)
         except duckdb.Error as error:
             if isinstance(error, duckdb.InterruptException | duckdb.OutOfMemoryException) or "space left" in str(error):
                 raise

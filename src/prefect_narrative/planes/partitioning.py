@@ -1,4 +1,9 @@
-"""By what a dataset's files are kept apart: values of columns, or the year, month or day of a date or time."""
+"""By what a dataset's files are kept apart: values of columns, or the year, month or day of a date or time.
+
+Each file holds the rows of one partition, so that its least and greatest values, which the lake keeps, tell a query
+whether it must read the file. DuckLake's own SET PARTITIONED BY is not used: it takes staged files only where a
+partition's values are text in their paths, and none where it is by year, month or day.
+"""
 
 import re
 from collections.abc import Sequence
@@ -11,6 +16,8 @@ from prefect_narrative.planes.names import quoted
 from prefect_narrative.planes.plane import Column
 
 PARTS_OF_TIME = ("year", "month", "day")
+MAX_PARTITIONS = 1000
+"""Each is a file or two, and adding them to the lake takes some milliseconds apiece while all other writers wait."""
 
 _PART = re.compile(rf"({'|'.join(PARTS_OF_TIME)})\((.+)\)", re.IGNORECASE | re.DOTALL)
 _TIME_TYPES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
@@ -25,6 +32,14 @@ class InvalidPartitionError(NarrativeError, ValueError):
     remedy = "Give columns, or year(column), month(column), day(column) of a date or timestamp."
 
 
+class TooManyPartitionsError(NarrativeError, ValueError):
+    """The rows fall into more partitions than files can sensibly be kept apart by."""
+
+    kind: ClassVar[FailureKind] = FailureKind.DATA
+    code: ClassVar[str] = "too_many_partitions"
+    remedy = "Partition by fewer or coarser keys: year(column) and month(column) instead of day(column)."
+
+
 @dataclass(frozen=True)
 class Partition:
     """One key by which files are kept apart."""
@@ -37,10 +52,10 @@ class Partition:
         """Return it as a user writes it."""
         return self.column if self.part is None else f"{self.part}({self.column})"
 
-    @property
-    def sql(self) -> str:
-        """It as an expression."""
-        return quoted(self.column) if self.part is None else f"{self.part}({quoted(self.column)})"
+    def sql(self, table: str | None = None) -> str:
+        """Return it as an expression over the rows of a table that is called so in the statement."""
+        column = quoted(self.column) if table is None else f"{table}.{quoted(self.column)}"
+        return column if self.part is None else f"{self.part}({column})"
 
 
 def partitions(words: Sequence[str], columns: Sequence[Column]) -> tuple[Partition, ...]:

@@ -194,6 +194,7 @@ class Plane(Protocol):
         *,
         at: int,
         columns: Sequence[str] | None = None,
+        partitioned_by: Sequence[str] = (),
     ) -> Stage:
         """Run a query as of a snapshot and write its rows as files, outside any lock.
 
@@ -204,6 +205,11 @@ class Plane(Protocol):
             query: The checked query.
             at: The snapshot that it reads.
             columns: Keep exactly these columns of the query, in this order; None: all.
+            partitioned_by: Keep the rows of each partition in files of their own, see `planes.partitioning`.
+
+        Raises:
+            InvalidPartitionError: a partition key is no column of the rows, or of a type that does not do.
+            TooManyPartitionsError: the rows fall into too many partitions.
         """
         ...
 
@@ -214,6 +220,8 @@ class Plane(Protocol):
         dataset: str,
         source: str,
         file_format: Literal["auto", "parquet", "csv", "json"],
+        *,
+        partitioned_by: Sequence[str] = (),
     ) -> Stage:
         """Read files and write their rows as files of the lake, outside any lock.
 
@@ -223,8 +231,11 @@ class Plane(Protocol):
             dataset: What the rows are for.
             source: A path or a glob; every file that it names must lie below the import roots.
             file_format: How to read them; `auto` tells by the file's ending.
+            partitioned_by: Keep the rows of each partition in files of their own, see `planes.partitioning`.
 
         Raises:
+            InvalidPartitionError: a partition key is no column of the files, or of a type that does not do.
+            TooManyPartitionsError: the rows fall into too many partitions.
             ImportRefusedError: the path is outside the import roots, is not a regular file, or names nothing.
             UnreadableFileError: a file can't be read in that format.
         """

@@ -154,10 +154,10 @@ class Publisher:
                 columns = ", ".join(f"{quoted(column.name)} {column.type}" for column in write.stage.columns)
                 connection.execute(f"CREATE OR REPLACE TABLE {name.sql} ({columns})")
             if write.stage.rows:
-                files = literal(f"{write.stage.folder}/*.parquet")
+                files = literal(f"{write.stage.folder}/**/*.parquet")
                 connection.execute(
                     f"CALL ducklake_add_data_files({literal(LAKE)}, {literal(name.table)}, {files}, "
-                    f"schema => {literal(name.schema)})"
+                    f"schema => {literal(name.schema)}, hive_partitioning => false)"
                 )
         self._describe(connection, str(name), write, job_id, exists=table is not None)
 

@@ -121,6 +121,7 @@ class ViewDefinition(BaseModel):
         return {
             "description": self.description,
             "tags": list(self.tags),
+            "partitioned_by": list(self.partitioned_by),
             _PROPERTY: self.model_dump(mode="json"),
         }
 

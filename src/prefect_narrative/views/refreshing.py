@@ -1,6 +1,5 @@
 """Bringing a view up to date: what has to be done, and doing it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -65,10 +64,18 @@ def _decide(
 
 
 def stage_view(
-    plane: Plane, job_id: UUID, token: int, view: str, query: CheckedQuery, at: int, columns: Sequence[str]
+    plane: Plane, job_id: UUID, token: int, view: str, query: CheckedQuery, at: int, definition: ViewDefinition
 ) -> Stage:
     """Run a view's query at one snapshot and write its rows as files, which nobody sees yet."""
-    return plane.stage_query(job_id, token, view, query, at=at, columns=columns)
+    return plane.stage_query(
+        job_id,
+        token,
+        view,
+        query,
+        at=at,
+        columns=definition.column_names,
+        partitioned_by=definition.partitioned_by,
+    )
 
 
 def view_write(
