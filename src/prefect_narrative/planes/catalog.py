@@ -10,7 +10,7 @@ from typing import Any
 from prefect_narrative.planes.connection import LAKE, METADATA
 from prefect_narrative.planes.errors import DatasetNotFoundError, SnapshotNotFoundError
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, DatasetName, dataset_name
-from prefect_narrative.planes.plane import Column, Dataset
+from prefect_narrative.planes.plane import Column, Dataset, Description
 
 Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Runs one statement of ours with its parameters and returns all its rows."""
@@ -164,6 +164,15 @@ class Catalog:
                 )
             )
         return result
+
+    def descriptions(self, at: int) -> list[Description]:
+        """Return what all datasets are, by name."""
+        described = self._properties(at)
+        found = []
+        for name, table in sorted(self.tables(at).items()):
+            kind, properties = described.get(name, ("dataset", {}))
+            found.append(Description(name, "view" if kind == "view" else "dataset", table.table_id, properties))
+        return found
 
     def changed(self, table_id: int, first: int, last: int) -> bool:
         """Return whether a table's rows may have changed after snapshot `first`, up to and including `last`."""

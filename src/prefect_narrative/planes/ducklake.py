@@ -32,6 +32,8 @@ from prefect_narrative.planes.plane import (
     CheckedQuery,
     Column,
     Dataset,
+    Description,
+    Guard,
     PlaneUsage,
     Published,
     Rows,
@@ -111,6 +113,15 @@ class DuckLakePlane:
             catalog = self._catalog()
             snapshot = catalog.resolve(at)
             return catalog.datasets(snapshot, catalog.tables(snapshot).values())
+
+        return self._run(work)
+
+    def descriptions(self, at: int | None = None) -> Sequence[Description]:
+        """Return what all datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`."""
+
+        def work() -> list[Description]:
+            catalog = self._catalog()
+            return catalog.descriptions(catalog.resolve(at))
 
         return self._run(work)
 
@@ -262,13 +273,20 @@ class DuckLakePlane:
         with self._lock.held(str(job_id)):
             return self._run(lambda: self._publisher.claim(job_id, token))
 
-    def publish(self, job_id: UUID, token: int, writes: Sequence[Write], result: Mapping[str, Any]) -> Published:
+    def publish(
+        self,
+        job_id: UUID,
+        token: int,
+        writes: Sequence[Write],
+        result: Mapping[str, Any],
+        guard: Guard | None = None,
+    ) -> Published:
         """Make staged data visible, all of it in one transaction with the job's result, under the publish lock."""
         names = [str(dataset_name(write.dataset)) for write in writes]
         if len(set(names)) != len(names):
             raise ValueError(f"one publication writes a dataset twice: {sorted(names)}")
         with self._lock.held(str(job_id)):
-            return self._run(lambda: self._publisher.publish(job_id, token, writes, result))
+            return self._run(lambda: self._publisher.publish(job_id, token, writes, result, guard))
 
     def published(self, job_id: UUID) -> Published | None:
         """Return what a job has published, or None."""

@@ -1,6 +1,6 @@
 """What a data plane is: where data lives and queries run. It knows neither Prefect nor jobs, only an id and a token."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -33,6 +33,20 @@ class Dataset:
     columns: tuple[Column, ...]
     properties: Mapping[str, Any] = field(default_factory=dict)
     """What was published beside the data: description, tags, a view's definition. JSON values."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a dataset is, without its size: found for all datasets at once, without looking at any of them."""
+
+    name: str
+    kind: Literal["dataset", "view"]
+    table_id: int
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+Guard = Callable[[Sequence[Description]], None]
+"""Looks at all datasets under the publish lock, before anything is written, and raises where it may not be."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +100,11 @@ class Write:
     """One dataset's part of a publication."""
 
     dataset: str
-    mode: Literal["create", "replace", "append", "describe"]
+    mode: Literal["create", "replace", "append", "describe", "drop"]
     """`create` refuses an existing dataset; `replace` makes or replaces it; `append` adds rows to an existing one;
-    `describe` leaves the data and sets the properties."""
+    `describe` leaves the data and sets the properties; `drop` removes both from the newest snapshot on."""
     stage: Stage | None = None
-    """The data; None with `describe`."""
+    """The data; None with `describe` and `drop`."""
     kind: Literal["dataset", "view"] = "dataset"
     properties: Mapping[str, Any] | None = None
     """Replaces the properties where it is not None."""
@@ -137,6 +151,10 @@ class Plane(Protocol):
 
     def datasets(self, at: int | None = None) -> Sequence[Dataset]:
         """Return all datasets as of a snapshot (None: the newest), by name."""
+        ...
+
+    def descriptions(self, at: int | None = None) -> Sequence[Description]:
+        """Return what all datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`."""
         ...
 
     def dataset(self, name: str, at: int | None = None) -> Dataset:
@@ -249,15 +267,29 @@ class Plane(Protocol):
         """
         ...
 
-    def publish(self, job_id: UUID, token: int, writes: Sequence[Write], result: Mapping[str, Any]) -> Published:
+    def publish(
+        self,
+        job_id: UUID,
+        token: int,
+        writes: Sequence[Write],
+        result: Mapping[str, Any],
+        guard: Guard | None = None,
+    ) -> Published:
         """Make staged data visible, all of it in one transaction with the job's result, under the publish lock.
 
         Exactly once: a job that has published gets its recorded result back.
 
+        Args:
+            job_id: For whom.
+            token: The attempt's fencing token.
+            writes: What is written, one a dataset.
+            result: The job's result, recorded with it.
+            guard: Refuses by raising; it sees the datasets as they are under the lock.
+
         Raises:
             FencedError: the attempt does not hold the job's highest token.
             DatasetExistsError: `create` of what exists.
-            DatasetNotFoundError: `append` to or `describe` of what does not.
+            DatasetNotFoundError: `append` to, `describe` or `drop` of what does not.
             ColumnMismatchError: `append` of other columns than the dataset has.
             WrongKindError: a dataset's rows for what is a view, or the reverse.
             OvertakenError: another writer has replaced the table since.

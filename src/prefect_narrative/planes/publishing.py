@@ -21,8 +21,15 @@ from prefect_narrative.planes.errors import (
     WrongKindError,
 )
 from prefect_narrative.planes.failures import said, translated
-from prefect_narrative.planes.names import INTERNAL_SCHEMA, MAIN_SCHEMA, dataset_name, literal, quoted
-from prefect_narrative.planes.plane import Published, Stage, Write
+from prefect_narrative.planes.names import (
+    INTERNAL_SCHEMA,
+    MAIN_SCHEMA,
+    DatasetName,
+    dataset_name,
+    literal,
+    quoted,
+)
+from prefect_narrative.planes.plane import Guard, Published, Stage, Write
 from prefect_narrative.planes.staging import staged_files
 
 if TYPE_CHECKING:
@@ -89,7 +96,14 @@ class Publisher:
         elif row[1] is None and row[0] < token:
             connection.execute(f"UPDATE {PUBLICATIONS} SET token = ? WHERE job_id = ?", [token, job_id])
 
-    def publish(self, job_id: UUID, token: int, writes: Sequence[Write], result: Mapping[str, Any]) -> Published:
+    def publish(
+        self,
+        job_id: UUID,
+        token: int,
+        writes: Sequence[Write],
+        result: Mapping[str, Any],
+        guard: Guard | None = None,
+    ) -> Published:
         """Publish, or return what the job has published already."""
         found = self.claim(job_id, token)
         if found is not None:
@@ -101,6 +115,8 @@ class Publisher:
             recorded = {**result, "snapshot_id": snapshot_id}
             catalog = Catalog(lambda statement, values: connection.execute(statement, list(values)).fetchall())
             tables = catalog.tables(snapshot_id - 1)
+            if guard is not None:
+                guard(catalog.descriptions(snapshot_id - 1))
             for write in writes:
                 self._write(connection, catalog, tables, write, job_id, token)
             self._record(connection, job_id, token, json.dumps(recorded))
@@ -133,7 +149,7 @@ class Publisher:
         table = tables.get(str(name))
         if write.mode == "create" and table is not None:
             raise DatasetExistsError(f"There is a dataset {str(name)!r} already.", detail={"dataset": str(name)})
-        if write.mode in {"append", "describe"} and table is None:
+        if write.mode in {"append", "describe", "drop"} and table is None:
             raise DatasetNotFoundError.named(str(name), tables)
         if write.replaces is not None and (table is None or table.table_id != write.replaces):
             raise OvertakenError(
@@ -141,6 +157,9 @@ class Publisher:
                 f"{'gone' if table is None else f'table {table.table_id}'} now.",
                 detail={"dataset": str(name), "expected": write.replaces, "found": table and table.table_id},
             )
+        if write.mode == "drop":
+            self._drop(connection, name, write)
+            return
         if write.mode != "describe":
             if write.stage is None:
                 raise ValueError(f"mode {write.mode!r} needs a stage")
@@ -160,6 +179,16 @@ class Publisher:
                     f"schema => {literal(name.schema)}, hive_partitioning => false)"
                 )
         self._describe(connection, str(name), write, job_id, exists=table is not None)
+
+    @staticmethod
+    def _drop(connection: "duckdb.DuckDBPyConnection", name: DatasetName, write: Write) -> None:
+        """Remove a dataset from the newest snapshot on; the older ones, and its files, are there until they expire."""
+        row = connection.execute(f"SELECT kind FROM {DATASETS} WHERE dataset = ?", [str(name)]).fetchone()
+        kind = "dataset" if row is None else row[0]
+        if kind != write.kind:
+            raise WrongKindError(f"{str(name)!r} is a {kind}, not a {write.kind}.", detail={"dataset": str(name)})
+        connection.execute(f"DROP TABLE {name.sql}")
+        connection.execute(f"DELETE FROM {DATASETS} WHERE dataset = ?", [str(name)])
 
     def _check_stage(self, stage: Stage, job_id: UUID, token: int) -> None:
         if not stage.folder.is_relative_to(self._place.staged(job_id, token)):
