@@ -85,6 +85,15 @@ class Platform:
             **{"base_url": self.told["api_url"], "auth": auth, "timeout": 30, "trust_env": False, **values}
         )
 
+    def wait_until(self, job_id: str, is_so: Callable[[Mapping[str, Any]], bool]) -> Mapping[str, Any]:
+        """A job as it is when something has become true of it; asked for by HTTP, since a command takes a second."""
+        until = time.monotonic() + 90
+        with httpx.Client(trust_env=False, timeout=30) as http:
+            while not is_so(job := http.get(f"{self.told['jobs_url']}/{job_id}").raise_for_status().json()):
+                assert time.monotonic() < until, job
+                time.sleep(0.05)
+        return dict(job)
+
     def trigger(self, type: str, body: Mapping[str, Any]) -> httpx.Response:
         with self.http() as http:
             deployment = http.get(f"/deployments/name/{type}/narrative").raise_for_status().json()
@@ -123,11 +132,14 @@ def start_up(folder: Path, *arguments: str, **values: str) -> Platform:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(
+    tmp_path_factory: pytest.TempPathFactory, with_prefect_database: Callable[[Path], None]
+) -> Iterator[Platform]:
     """One `narrative up` with an auth string, for all tests that only use it."""
     folder = tmp_path_factory.mktemp("platform")
     (folder / "data").mkdir()
     (folder / "data" / "orders.csv").write_text("id,customer,amount\n1,ann,10.5\n2,bob,20\n3,ann,5\n")
+    with_prefect_database(folder / "narrative" / "prefect")
     running = start_up(folder, "--import-root", str(folder / "data"), PREFECT_SERVER_API_AUTH_STRING=AUTH_STRING)
     yield running
     assert running.end() == 0
@@ -135,8 +147,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
+def up(tmp_path: Path, with_prefect_database: Callable[[Path], None]) -> Iterator[Callable[..., Platform]]:
     """Start an `up` of the test's own; whatever the test does to it, nothing is left."""
+    with_prefect_database(tmp_path / "narrative" / "prefect")
     started: list[Platform] = []
 
     def start(*arguments: str) -> Platform:

@@ -1,9 +1,6 @@
 import os
 import signal
-import time
 from uuid import UUID
-
-import httpx
 
 from tests.e2e.conftest import Platform
 
@@ -12,12 +9,7 @@ def test_a_job_whose_process_is_killed_is_tried_again(platform: Platform) -> Non
     """The same job, with its first failure kept; who waits for it sees how it ends."""
     query = "SELECT count(*) AS n FROM range(30000) AS x(a) JOIN range(15000) AS y(b) ON a + b > 0"
     asked = platform.json("submit", "create-materialized-view", "name=survivor", f"query={query}")
-    until = time.monotonic() + 90
-    with httpx.Client(trust_env=False, timeout=30) as http:  # quicker than a command, whose start takes a second
-        address = f"{platform.told['jobs_url']}/{asked['job_id']}"
-        while (job := http.get(address).raise_for_status().json())["executor"] is None:
-            assert time.monotonic() < until
-            time.sleep(0.05)
+    job = platform.wait_until(asked["job_id"], lambda job: job["executor"] is not None)
     os.kill(job["executor"]["pid"], signal.SIGKILL)
     ended = platform.json("jobs", "wait", asked["job_id"])
     assert (ended["state"], ended["attempt"]) == ("completed", 2)

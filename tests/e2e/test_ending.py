@@ -20,10 +20,7 @@ def start_long_job(running: Platform) -> str:
     job_id = str(
         running.json("submit", "create-materialized-view", "name=slow", f"query={query}", "max_retries=0")["job_id"]
     )
-    until = time.monotonic() + 60
-    while running.json("jobs", "show", job_id)["state"] != "running":
-        assert time.monotonic() < until
-        time.sleep(0.5)
+    running.wait_until(job_id, lambda job: job["state"] == "running")
     return job_id
 
 
@@ -38,10 +35,7 @@ def test_killed_then_ended(up: Callable[..., Platform], tmp_path: Path) -> None:
     second = str(
         again.json("submit", "create-materialized-view", "name=slow", f"query={query}", "max_retries=0")["job_id"]
     )
-    until = time.monotonic() + 60
-    while again.json("jobs", "show", second)["state"] != "running":
-        assert time.monotonic() < until
-        time.sleep(0.5)
+    again.wait_until(second, lambda job: job["state"] == "running")
     assert again.end() == 0
     assert nothing_runs_in(tmp_path, within_seconds=1)
     assert not (tmp_path / "narrative" / "up.json").exists()
@@ -49,6 +43,7 @@ def test_killed_then_ended(up: Callable[..., Platform], tmp_path: Path) -> None:
     assert (shown["state"], shown["failures"][0]["kind"]) == ("failed", "infrastructure")
 
 
+@pytest.mark.long  # the test above shows the same, and more
 def test_a_killed_up_leaves_no_process(up: Callable[..., Platform], tmp_path: Path) -> None:
     up("--no-worker").end(signal.SIGKILL)
     assert nothing_runs_in(tmp_path)

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from prefect_narrative.cli.server import ServerCalls, base_environment, client_environment
 from prefect_narrative.settings import Settings
 from tests.e2e.conftest import Platform
@@ -28,6 +30,8 @@ def wait_for_worker(platform: Platform, name: str, since: str) -> None:
     calls.close()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_two_workers_create_and_refresh_different_views_at_once(platform: Platform) -> None:
     """Four at a time (eight in the long run), no error, and each view has the rows of its query."""
     settings = Settings(home=platform.environment["NARRATIVE_HOME"], import_roots=(platform.imports,))

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -30,7 +30,9 @@ from prefect_narrative.settings import Settings
 
 
 @pytest.fixture(scope="session")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def started(
+    tmp_path_factory: pytest.TempPathFactory, with_prefect_database: Callable[[Path], None]
+) -> Iterator[Platform]:
     """A server that runs, and a home; this process does not know of them."""
     home = tmp_path_factory.mktemp("platform") / "home"
     (home / "imports").mkdir(parents=True)
@@ -38,6 +40,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     base = base_environment(Settings(home=home), os.environ)
     for folder in ("PREFECT_HOME", "TMPDIR"):
         Path(base[folder]).mkdir(parents=True, exist_ok=True)
+    with_prefect_database(Path(base["PREFECT_HOME"]))
     log = (home / "server.log").open("w")
     server = subprocess.Popen(server_command(), env=server_environment(base, port, None), stdout=log, stderr=log)
     try:
