@@ -8,9 +8,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from prefect_narrative.planes.errors import DatasetNotFoundError, QueryRefusedError, shortened
-from prefect_narrative.planes.names import MAIN_SCHEMA, dataset_name
+from prefect_narrative.planes.names import MAIN_SCHEMA, DatasetName, dataset_name
 from prefect_narrative.planes.plane import CheckedQuery
-from prefect_narrative.planes.syntax import SYSTEM_TABLES, Findings, Node, Parser, examine, pin
+from prefect_narrative.planes.syntax import SYSTEM_TABLES, Findings, Node, Parser, examine, pin, unpin
 
 MAX_QUERY_LENGTH = 100_000
 """Characters."""
@@ -95,6 +95,19 @@ class QueryCheck:
             raise QueryRefusedError("The checked query's SQL reads other datasets than its sources.")
         pin(findings, at, catalog)
         return self._written(tree)
+
+    def unpinned(
+        self, query: CheckedQuery, catalog: str
+    ) -> tuple[str, dict[DatasetName, tuple[DatasetName, int | None]]]:
+        """Return the query over plain tables, and for each of these the dataset and the snapshot that it stands for.
+
+        Args:
+            query: A checked query. Its SQL is not trusted: only what passes again is written.
+            catalog: The name under which the tables' catalog is attached.
+        """
+        tree, findings = self._examined(query.sql)
+        tables = unpin(findings, catalog)
+        return self._written(tree), tables
 
     def _examined(self, text: str) -> tuple[Node, Findings]:
         _readable(text)

@@ -109,14 +109,17 @@ def chosen(columns: Sequence[Column], names: Sequence[str] | None) -> list[Colum
     """Return the columns that are called so, in that order; all of them for None.
 
     Raises:
-        ColumnMismatchError: there is no such column.
+        ColumnMismatchError: there is no such column, or there are several.
     """
     if names is None:
         return list(columns)
     by_name = {column.name.lower(): column for column in columns}
+    called = [column.name.lower() for column in columns]
     for name in names:
         if name.lower() not in by_name:
             raise ColumnMismatchError(f"The query has no column {name!r}.{nearest(name, by_name)}")
+        if called.count(name.lower()) > 1:
+            raise ColumnMismatchError(f"The query has {called.count(name.lower())} columns called {name!r}.")
     return [by_name[name.lower()] for name in names]
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 import duckdb
 
 from prefect_narrative.planes import importing
+from prefect_narrative.planes.binding import described_over
 from prefect_narrative.planes.catalog import Catalog
 from prefect_narrative.planes.check import QueryCheck
 from prefect_narrative.planes.columns import chosen
@@ -27,7 +28,7 @@ from prefect_narrative.planes.connection import (
 from prefect_narrative.planes.errors import DatasetNotFoundError, PlaneClosedError, PlaneUnavailableError
 from prefect_narrative.planes.failures import translated
 from prefect_narrative.planes.lock import PublishLock
-from prefect_narrative.planes.names import dataset_name
+from prefect_narrative.planes.names import DatasetName, dataset_name
 from prefect_narrative.planes.plane import (
     CheckedQuery,
     Column,
@@ -156,9 +157,25 @@ class DuckLakePlane:
 
         return self._run(work)
 
-    def describe(self, query: CheckedQuery, at: int | None = None) -> Sequence[Column]:
-        """Return the columns that a query yields, without running it."""
-        return self._run(lambda: described(self._reading(), self._runnable(query, at)[0]))
+    def describe(
+        self, query: CheckedQuery, at: int | None = None, given: Mapping[str, Sequence[Column]] | None = None
+    ) -> Sequence[Column]:
+        """Return the columns that a query yields, without running it; `given` are columns that datasets might have."""
+
+        def work() -> list[Column]:
+            sql, snapshot = self._runnable(query, at)
+            if not given:
+                return described(self._reading(), sql)
+            catalog = self._catalog()
+            sql, tables = self._checking().unpinned(query, LAKE)
+            shapes: dict[DatasetName, Sequence[Column]] = {}
+            for table, (name, version) in tables.items():
+                seen = snapshot if version is None else version
+                known = given.get(str(name)) if version is None else None
+                shapes[table] = known or catalog.datasets(seen, [catalog.table(str(name), seen)])[0].columns
+            return described_over(sql, shapes)
+
+        return self._run(work)
 
     def read(self, query: CheckedQuery, *, limit: int, at: int | None = None) -> Rows:
         """Run a query as of a snapshot (None: the newest) and return its first `limit` rows."""

@@ -184,8 +184,19 @@ class Plane(Protocol):
         """
         ...
 
-    def describe(self, query: CheckedQuery, at: int | None = None) -> Sequence[Column]:
-        """Return the columns that a query yields, without running it."""
+    def describe(
+        self, query: CheckedQuery, at: int | None = None, given: Mapping[str, Sequence[Column]] | None = None
+    ) -> Sequence[Column]:
+        """Return the columns that a query yields, without running it.
+
+        Args:
+            query: The checked query.
+            at: The snapshot that it reads; None: the newest.
+            given: Columns of datasets, by name, that are supposed in place of those that they have.
+
+        Raises:
+            QueryRefusedError: the query names a column that is not there, or the like.
+        """
         ...
 
     def read(self, query: CheckedQuery, *, limit: int, at: int | None = None) -> Rows:

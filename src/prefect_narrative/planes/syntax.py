@@ -154,6 +154,26 @@ def pin(findings: Findings, at: int, catalog: str) -> None:
             node["at_clause"] = {"unit": "VERSION", "expr": _constant("BIGINT" if at >= 2**31 else "INTEGER", at)}
 
 
+def unpin(findings: Findings, catalog: str) -> dict[DatasetName, tuple[DatasetName, int | None]]:
+    """Let every reference to a dataset name a plain table, in place; one AT a snapshot gets a table of its own.
+
+    Returns:
+        For each table the dataset that it stands for, and the snapshot; None where the query names none.
+    """
+    tables: dict[DatasetName, tuple[DatasetName, int | None]] = {}
+    for name, node in findings.tables:
+        node["catalog_name"] = catalog
+        clause, node["at_clause"] = node["at_clause"], None
+        if clause is None:
+            tables[name] = (name, None)
+            continue
+        version = int(clause["expr"]["value"]["value"])
+        node["alias"] = node["alias"] or node["table_name"]
+        node["table_name"] = f"{name.table}@{version}"
+        tables[DatasetName(name.schema, node["table_name"])] = (name, version)
+    return tables
+
+
 class _Examiner:
     """Walks a tree. `scope` holds the names that WITH has given to subqueries, in lower case."""
 

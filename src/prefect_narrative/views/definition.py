@@ -1,6 +1,7 @@
 """What a materialized view is: a dataset with a definition, published together with its rows."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -87,6 +88,9 @@ class ViewDefinition(BaseModel):
     columns: tuple[ViewColumn, ...]
     """The columns that the view has, whatever its sources gain later."""
     sources: tuple[ReadVersion, ...]
+    """What the present rows were made from."""
+    refreshed_at: datetime | None = None
+    """When the sources were read for the present rows; None: before this was kept."""
     volatile: tuple[str, ...] = ()
     """Time-dependent functions in the query: such a view is refreshed even when its sources are unchanged."""
     write_mode: Literal["overwrite", "append"] = "overwrite"
@@ -133,6 +137,13 @@ class ViewDefinition(BaseModel):
     def column_names(self) -> tuple[str, ...]:
         """Names of the view's columns, in order."""
         return tuple(column.name for column in self.columns)
+
+
+def source_names(properties: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a view reads, sorted, from what was published beside its rows; nothing where that can't be read."""
+    definition = properties.get(_PROPERTY)
+    sources = definition.get("sources", ()) if isinstance(definition, Mapping) else ()
+    return tuple(sorted(source["name"] for source in sources))
 
 
 def freeze_columns(query: CheckedQuery, columns: tuple[Column, ...]) -> tuple[ViewColumn, ...]:

@@ -1,6 +1,7 @@
 """Bringing a view up to date: what has to be done, and doing it."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -16,6 +17,7 @@ class RefreshPlan:
     action: Literal["full", "no_data"]
     reason: str
     definition: ViewDefinition
+    """What the view is; its `sources` are those of the rows that are there now."""
     query: CheckedQuery
     at: int
     """The snapshot that every source is read at."""
@@ -26,33 +28,45 @@ class RefreshPlan:
     old_rows: int
 
 
-def plan_refresh(plane: Plane, view: str, *, forced: bool = False) -> RefreshPlan:
+def plan_refresh(
+    plane: Plane, view: str, *, forced: bool = False, due: datetime | None = None, now: datetime | None = None
+) -> RefreshPlan:
     """Decide what bringing a view up to date takes, without running its query.
 
     Args:
         plane: Where the view lives.
         view: Its name.
         forced: Whether to run the query even where nothing has changed.
+        due: When the view was to be refreshed, where a schedule asks for it: a view that was refreshed since is left
+            alone, so that after a down time it is refreshed once and not once for each time that was missed.
+        now: The time; None: the clock's.
 
     Raises:
         DatasetNotFoundError: there is no such view, or a source is gone.
         NotAViewError: it is a dataset, but not a view.
         QueryRefusedError: the query is not allowed any more.
     """
+    now = now or datetime.now(UTC)  # before the snapshot is chosen: what is written in between is not in it
     at = plane.snapshot()
     dataset = plane.dataset(view, at)
     definition = ViewDefinition.of(dataset)
     query = plane.check(definition.query, at)
     versions = tuple(plane.versions(query.sources, at))
-    action, reason = _decide(plane, definition, query, at, forced=forced)
+    action, reason = _decide(plane, definition, query, at, forced=forced, due=due)
+    definition = definition.model_copy(update={"refreshed_at": now})
     return RefreshPlan(view, action, reason, definition, query, at, versions, dataset.table_id, dataset.rows)
 
 
 def _decide(
-    plane: Plane, definition: ViewDefinition, query: CheckedQuery, at: int, *, forced: bool
+    plane: Plane, definition: ViewDefinition, query: CheckedQuery, at: int, *, forced: bool, due: datetime | None
 ) -> tuple[Literal["full", "no_data"], str]:
     if forced:
         return "full", "A full refresh was asked for."
+    if due is not None and definition.refreshed_at is not None and definition.refreshed_at >= due:
+        return "no_data", (
+            f"This refresh was due at {due.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, and the view has been refreshed "
+            f"since, at {definition.refreshed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
+        )
     if query.volatile:
         return "full", f"The query depends on the time ({', '.join(query.volatile)})."
     if {source.name for source in definition.sources} != set(query.sources):
