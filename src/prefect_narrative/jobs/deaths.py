@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect_narrative.errors import FailureKind
 from prefect_narrative.jobs.processes import Life
 from prefect_narrative.jobs.record import Failure, Heartbeat, Job, JobId, Observation
+from prefect_narrative.jobs.row import CANCELLED_WHILE_RUNNING
 from prefect_narrative.jobs.runs import Runs
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import JobStore
@@ -304,7 +305,7 @@ def _outlived(job: Job, what: str, now: datetime) -> Failure:
         attempt=job.attempt,
         at=now,
         kind=FailureKind.OPERATOR,
-        code="cancelled_while_running",
+        code=CANCELLED_WHILE_RUNNING,
         message=f"{what} It was ended, and what it had not published by then is thrown away.",
         remedy="Cancel with Cancel, or `narrative jobs cancel`, rather than by setting the state.",
         retryable=False,

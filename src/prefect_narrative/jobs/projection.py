@@ -105,7 +105,7 @@ def _after(row: Row, seen: Observation) -> Row:
     if state is JobState.COMPLETED and result is None:
         state, no_result = JobState.FAILED, True
     reopened = row.state.terminal and not state.terminal
-    attempt = row.attempt + 1 if row.used_up and _starts(row, seen, state) else row.attempt
+    attempt = row.attempt + _begins_another(row, seen, state)
     starts = [one for one in (row.started_at, seen.started_at) if one is not None]
     if not starts and state is JobState.RUNNING:
         starts = [seen.prefect.timestamp]
@@ -143,10 +143,16 @@ def _is_other_state(row: Row, seen: Observation) -> bool:
     return seen.prefect.state_id != row.prefect.state_id
 
 
-def _starts(row: Row, seen: Observation, state: JobState) -> bool:
-    """Return whether the observation begins a further attempt where the number is used up; resuming does not."""
+def _begins_another(row: Row, seen: Observation, state: JobState) -> bool:
+    """Return whether the observation begins a further attempt than the row's; resuming does not."""
     if row.state.terminal and not state.terminal:
-        return True  # also where it is asked to cancel by now: it was opened again before
+        # Also where it is asked to cancel by now: it was opened again before. That is the attempt which the row is at
+        # where its process began, or failed, before the news.
+        return row.rested_attempt >= row.attempt
+    return row.used_up and _starts(row, seen, state)
+
+
+def _starts(row: Row, seen: Observation, state: JobState) -> bool:
     if state is JobState.PENDING:
         return seen.prefect.name == "AwaitingRetry" and _is_other_state(row, seen)
     if state is JobState.RUNNING:

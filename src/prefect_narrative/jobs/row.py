@@ -10,6 +10,9 @@ from prefect_narrative.jobs.record import Failure, Job, Usage
 
 Anything = TypeVar("Anything")
 
+CANCELLED_WHILE_RUNNING = "cancelled_while_running"
+"""Code of the failure that a reconciler notes of an attempt which worked on after its run was set to Cancelled."""
+
 
 class Row(Job):
     """A job's record with the bookkeeping that only stores need."""
@@ -38,6 +41,11 @@ class Row(Job):
 def is_guess(failure: Failure) -> bool:
     """Return whether a failure was only inferred from Prefect's state, so that a reported one replaces it."""
     return failure.detail.get("guessed") is True
+
+
+def is_report(failure: Failure) -> bool:
+    """Return whether an attempt's own process told of a failure, and not somebody who looked at it."""
+    return not is_guess(failure) and failure.code != CANCELLED_WHILE_RUNNING
 
 
 def storable(value: Anything) -> Anything:

@@ -188,7 +188,10 @@ class JobStore(JobReader):
 
     @abstractmethod
     def add_failure(self, job_id: JobId, failure: Failure) -> None:
-        """Record why an attempt failed; the first that is recorded of an attempt stands, unless it was only guessed."""
+        """Record why an attempt failed; the first that is recorded of an attempt stands, unless it was only guessed.
+
+        Where two attempts had the same number and both report, the second report gets the next number.
+        """
 
     @abstractmethod
     def describe(self, job_id: JobId, *, dataset: str | None = None, sources: Sequence[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from prefect_narrative.errors import SupersededError
 from prefect_narrative.jobs.projection import event_of
 from prefect_narrative.jobs.record import Executor, Failure, JobEvent, Progress, Usage
-from prefect_narrative.jobs.row import Row, is_guess, storable
+from prefect_narrative.jobs.row import Row, is_guess, is_report, storable
 from prefect_narrative.jobs.states import JobState
 
 _RESULT_CAUSE = "result: staged after the run had completed"
@@ -81,15 +81,28 @@ def stage(row: Row, token: int, result: Mapping[str, Any], now: datetime) -> tup
 
 
 def fail(row: Row, failure: Failure, now: datetime) -> Row:
-    """Return the row with a failure; the first of an attempt stands, unless it was only guessed."""
-    standing = next((one for one in row.failures if one.attempt == failure.attempt), None)
+    """Return the row with a failure; the first of an attempt stands, unless it was only guessed.
+
+    Another report with the same number is another attempt's: both began under it, or one took it while the table was
+    down. It gets the next number that has none.
+    """
+    failure = storable(failure)
+    known = {one.attempt: one for one in row.failures}
+    while (standing := known.get(failure.attempt)) is not None and is_report(standing) and is_report(failure):
+        if _is_same(standing, failure):
+            return row  # it is delivered again
+        failure = failure.model_copy(update={"attempt": failure.attempt + 1})
     if standing is not None and (not is_guess(standing) or is_guess(failure)):
         return row
-    others = [one for one in row.failures if one.attempt != failure.attempt]
-    failures = tuple(sorted([*others, storable(failure)], key=lambda one: one.attempt))
+    known[failure.attempt] = failure
+    failures = tuple(known[number] for number in sorted(known))
     # An attempt that began while the table was down has its number from Prefect, which knows of more starts.
     attempt = max(row.attempt, failure.attempt)
     return row.model_copy(update={"failures": failures, "attempt": attempt, "updated_at": now})
+
+
+def _is_same(one: Failure, other: Failure) -> bool:
+    return (one.at, one.code, one.message) == (other.at, other.code, other.message)
 
 
 def describe(row: Row, now: datetime, *, dataset: str | None, sources: Sequence[str] | None) -> Row:

@@ -261,10 +261,20 @@ def test_a_reported_failure_takes_the_place_of_a_guess(store: JobStore) -> None:
     guessed = store.apply(seen("CRASHED", 2), cause="event")
     assert guessed.failures[0].detail == {"guessed": True}
     store.add_failure(JOB_ID, FAILURE)
-    store.add_failure(JOB_ID, FAILURE.model_copy(update={"code": "later"}))
+    store.add_failure(JOB_ID, FAILURE)
     job = store.get(JOB_ID)
     assert job is not None
     assert job.failures == (FAILURE,)
+
+
+def test_a_second_report_with_the_same_number_gets_the_next(store: JobStore) -> None:
+    store.apply(seen("RUNNING", 2), cause="hook")
+    later = FAILURE.model_copy(update={"code": "later"})
+    store.add_failure(JOB_ID, FAILURE)
+    store.add_failure(JOB_ID, later)
+    job = store.get(JOB_ID)
+    assert job is not None
+    assert (job.attempt, job.failures) == (2, (FAILURE, later.model_copy(update={"attempt": 2})))
 
 
 def test_a_sign_of_life_gives_way_to_a_newer_attempts_only(store: JobStore) -> None:

@@ -200,7 +200,18 @@ def test_a_reported_failure_is_not_guessed_over() -> None:
 def test_a_reported_failure_replaces_a_guess_and_the_first_stands() -> None:
     row = work.fail(row_after(seen("RUNNING", 1), seen("FAILED", 6)), failure(), NOW)
     assert row.failures == (failure(),)
-    assert work.fail(row, failure(code="other"), NOW) is row
+    assert work.fail(row, failure(code="other", detail={"guessed": True}), NOW) is row
+    assert work.fail(row, failure(code="cancelled_while_running"), NOW) is row
+
+
+def test_two_attempts_that_took_the_same_number_both_keep_their_failure() -> None:
+    row = work.fail(work.fail(row_after(seen("RUNNING", 1)), failure(1), NOW), failure(3), NOW)
+    other = failure(1, message="not either")
+    both = work.fail(row, other, NOW)
+    assert both.failures == (failure(1), other.model_copy(update={"attempt": 2}), failure(3))
+    assert work.fail(both, other, NOW) is both  # its letter comes again
+    third = work.fail(both, failure(2, message="neither"), NOW)
+    assert (third.attempt, [one.attempt for one in third.failures]) == (4, [1, 2, 3, 4])
 
 
 def test_a_failure_of_an_attempt_that_the_table_did_not_see_begin_says_that_there_was_one() -> None:
@@ -325,6 +336,8 @@ def retry(second: float) -> Observation:
         (["run", "crash", "begin", "run"], 2),  # the process was quicker than the news of its start
         (["run", "crash", "begin", "retry", "run", "begin"], 2),
         (["run", "crash", "begin", "fail 2", "retry", "run"], 3),
+        (["run", "crash", "begin", "fail 2", "asked to cancel"], 2),
+        (["run", "crash", "fail 2", "asked to cancel", "cancel", "retry"], 3),  # it began while the table was down
         (["run", "cancel", "run"], 2),
         (["wait", "cancel", "retry", "run", "crash", "retry", "run"], 3),
     ],
@@ -332,6 +345,7 @@ def retry(second: float) -> Observation:
 def test_a_number_is_used_up_by_a_failure_or_an_end(course: list[str], attempt: int) -> None:
     row = row_after(seen("SCHEDULED", 0))
     types = {"run": "RUNNING", "crash": "CRASHED", "cancel": "CANCELLED", "wait": "PENDING", "pause": "PAUSED"}
+    types["asked to cancel"] = "CANCELLING"
     for second, step in enumerate(course, start=1):
         if step == "begin":
             row = work.begin(row, EXECUTOR, NOW)
