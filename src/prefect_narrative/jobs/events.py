@@ -126,19 +126,21 @@ class EventFeed:
         if job_id is None or job_id in self._foreign:
             return
         row = self._store.get(JobId(job_id))
-        seen = None if row is None else observed_in(event, row)
-        if seen is not None:
-            self._store.apply(seen, cause="event")
+        told = None if row is None else observed_in(event, row)
+        if row is not None and told is not None and (row.started_at or told.started_at):
+            self._store.apply(told, cause="event")
         elif row is None or row.prefect.state_id != event.id:
-            self._read(runs, job_id)
+            self._read(runs, job_id, told)
 
-    def _read(self, runs: PrefectRuns, job_id: UUID) -> None:
-        """Read a run about which the event does not say enough."""
+    def _read(self, runs: PrefectRuns, job_id: UUID, told: Observation | None) -> None:
+        """Read a run about which the event does not say enough: not even whether a job that ends has ever run."""
         seen = runs.read(job_id)
         if seen is None:
             self._missed()
         elif runs.is_ours(seen):
             self._store.apply(seen, cause="event")
+            if told is not None:  # the event may be out before its state can be read
+                self._store.apply(told, cause="event")
         else:
             self._foreign[job_id] = True
 

@@ -150,6 +150,8 @@ class Reconciler:
         self._horizon = horizon or Horizon(ticks=ticks)
         self._completed_at = -float("inf")
         self._searched: set[UUID] = set()
+        self._left: set[UUID] = set()
+        """Jobs whose row was too young to be set to what Prefect said."""
         self._wake = threading.Event()
 
     @property
@@ -220,6 +222,8 @@ class Reconciler:
                 moved += self._alone(job_id, partial(self._apply, runs, row, others[job_id]))
             elif job_id not in seen:
                 moved += self._alone(job_id, partial(self._look, runs, row))
+        for job_id in self._left - rows.keys():  # no sweep may look back as far again
+            moved += self._alone(job_id, partial(self._look_again, runs, job_id))
         self._completed_at = self._ticks()
         moved += self._watch(runs, seen | dict(others))
         for row in self._failed_lately():
@@ -261,11 +265,23 @@ class Reconciler:
         if row is None:
             row = self._store.get(JobId(one.job_id))
             if row is not None and not _says(row, one) and order_of(one.prefect) <= order_of(row.prefect):
-                return self._look(runs, row)  # that row may be newer than the answer: read both again, in order
+                return self._look_again(runs, one.job_id)  # that row may be newer than the answer
         if row is not None and _says(row, one):
             return False
         after = bring(self._store, row, one, cause="sweep", now=self._clock())
         return row is None or after.version != row.version
+
+    def _look_again(self, runs: Runs, job_id: UUID) -> bool:
+        """Read a row and then its run, in this order, and bring that into the table; or leave it to the next sweep."""
+        row, one = self._store.get(JobId(job_id)), runs.read(job_id)
+        if row is None or one is None:
+            self._left.discard(job_id)
+            return False
+        after = bring(self._store, row, one, cause="sweep", now=self._clock())
+        self._left.discard(job_id)
+        if after.prefect.state_id != one.prefect.state_id:
+            self._left.add(job_id)
+        return after.state is not row.state
 
     def _welcome(self, runs: Runs, job_id: UUID) -> bool:
         """Bring a run into the table that the outbox has a letter about: so it is a job, whatever made it."""
@@ -333,6 +349,7 @@ class Reconciler:
 def _says(row: Job, one: Observation) -> bool:
     """Return whether the row has all that was seen of its run."""
     same = row.prefect.state_id == one.prefect.state_id and row.state is one.state
-    # Hooks and events know neither what a run waits for nor the name of its deployment.
+    # Hooks and events know neither what a run waits for nor the name of its deployment, nor events whether it ever ran.
     named = one.prefect.deployment in (None, row.prefect.deployment)
-    return same and named and one.waiting_for in (None, row.waiting_for)
+    started = one.started_at is None or row.started_at is not None
+    return same and named and started and one.waiting_for in (None, row.waiting_for)

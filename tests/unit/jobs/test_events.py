@@ -1,13 +1,16 @@
 """What an event of Prefect's says about a job."""
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import uuid4
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.events.schemas.events import Event, Resource
 
-from prefect_narrative.jobs.events import _run_of, observed_in
+from prefect_narrative.jobs.events import EventFeed, _run_of, observed_in
+from prefect_narrative.jobs.prefect_runs import PrefectRuns
 from prefect_narrative.jobs.record import Job, JobId, Observation, PrefectState
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.testing import MemoryJobStore, observed
@@ -73,6 +76,50 @@ def test_a_move_is_seen_with_the_servers_own_id_and_time(
 )
 def test_what_a_job_waits_for_only_its_run_can_tell(heard: Event, row: Job) -> None:
     assert observed_in(heard, row) is None
+
+
+class Runs:
+    """Prefect's runs, of which there is one."""
+
+    def __init__(self, found: Observation) -> None:
+        self.found = found
+        self.asked = 0
+
+    def read(self, _job_id: UUID) -> Observation:
+        self.asked += 1
+        return self.found
+
+    def is_ours(self, _seen: Observation) -> bool:
+        return True
+
+
+@pytest.fixture
+def feed() -> Iterator[EventFeed]:
+    made = EventFeed(MemoryJobStore(), lambda: nullcontext(cast("Any", None)), lambda: None)
+    yield made
+    made._loop.close()
+
+
+def test_whether_a_job_that_ends_has_ever_run_only_its_run_can_tell(feed: EventFeed) -> None:
+    heard = event("FAILED")
+    feed._store.apply(observed(RUN, "PENDING", NOW), cause="test")
+    failed = observed(RUN, "FAILED", heard.occurred, started_at=NOW)
+    run = failed.model_copy(update={"prefect": failed.prefect.model_copy(update={"state_id": heard.id})})
+    feed._bring(cast("PrefectRuns", Runs(run)), heard)
+    row = feed._store.get(RUN)
+    assert row is not None
+    assert (row.state, row.started_at, row.failures[0].code) == (JobState.FAILED, NOW, "failed_without_report")
+
+
+def test_an_event_that_is_out_before_its_state_is_told_all_the_same(feed: EventFeed) -> None:
+    heard = event("CANCELLED")
+    before = feed._store.apply(observed(RUN, "PENDING", NOW), cause="test")
+    runs = Runs(observed(RUN, "PENDING", NOW))
+    feed._bring(cast("PrefectRuns", runs), heard)
+    row = feed._store.get(RUN)
+    assert row is not None
+    assert (runs.asked, row.state, row.prefect.state_id) == (1, JobState.CANCELLED, heard.id)
+    assert before.version + 1 == row.version
 
 
 def test_events_about_something_else_are_about_no_run() -> None:

@@ -55,7 +55,8 @@ class Runs:
     def ended(self, since: datetime) -> Iterator[Observation]:
         yield from ()
 
-    asked_for = ended
+    def asked_for(self, at: datetime) -> Iterator[Observation]:
+        yield from ()
 
     def read(self, job_id: UUID) -> Observation | None:
         if self.refusal:
@@ -83,6 +84,32 @@ def test_an_answer_about_one_job_is_not_taken_for_an_outage(tmp_path: Path) -> N
     with pytest.raises(httpx.HTTPStatusError):
         sweep(store, Runs(refusal=503), tmp_path)
     assert sweep(store, Runs(), tmp_path) == 1
+
+
+def test_an_older_state_that_a_young_row_keeps_out_is_looked_at_again(tmp_path: Path) -> None:
+    """No further sweep looks back as far as the first one: here the server's clock was set back, and not the end."""
+
+    class SetBack(Runs):
+        looked_back = False
+
+        def ended(self, since: datetime) -> Iterator[Observation]:
+            if not self.looked_back:
+                self.looked_back = True
+                yield self.read(job)
+
+        def read(self, job_id: UUID) -> Observation:
+            return observed(job_id, "CANCELLED", NOW - timedelta(hours=2))
+
+    job, clock = uuid4(), [NOW]
+    store, runs = MemoryJobStore(clock=lambda: NOW), cast("PrefectRuns", SetBack())
+    store.apply(observed(job, "FAILED", NOW - timedelta(hours=1)), cause="test")
+    reconciler = Reconciler(store, Outbox(tmp_path), clock=lambda: clock[0])
+    assert reconciler.sweep(runs) == 0
+    clock[0] += timedelta(seconds=2)
+    assert reconciler.sweep(runs) == 1
+    row = store.get(job)  # type: ignore[arg-type]
+    assert row is not None
+    assert row.state == "cancelled"
 
 
 def test_reading_a_run_that_a_schedule_keeps_ready_makes_no_job_of_it() -> None:
