@@ -9,8 +9,9 @@ from sqlglot.errors import SqlglotError
 
 from prefect_narrative.planes.errors import DatasetNotFoundError, QueryRefusedError, shortened
 from prefect_narrative.planes.names import MAIN_SCHEMA, DatasetName, dataset_name
+from prefect_narrative.planes.nodes import Node
 from prefect_narrative.planes.plane import CheckedQuery
-from prefect_narrative.planes.syntax import SYSTEM_TABLES, Findings, Node, Parser, examine, pin, unpin
+from prefect_narrative.planes.syntax import SYSTEM_TABLES, Findings, Parser, examine, pin, unpin
 
 MAX_QUERY_LENGTH = 100_000
 """Characters."""

@@ -15,8 +15,7 @@ from typing import Any
 from prefect_narrative.planes import functions
 from prefect_narrative.planes.errors import InvalidNameError, QueryRefusedError, nearest, shortened
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, MAIN_SCHEMA, DatasetName, dataset_name
-
-Node = dict[str, Any]
+from prefect_narrative.planes.nodes import ALL_ROWS, NOTHING, Node, cast, constant, true
 
 QUERY_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE"})
 TABLE_REFERENCES = frozenset({"BASE_TABLE", "SUBQUERY", "JOIN", "TABLE_FUNCTION", "EXPRESSION_LIST", "EMPTY", "PIVOT"})
@@ -110,7 +109,7 @@ class Parser:
 
     def expression(self, node: Node) -> str:
         """Return an expression as SQL: the name that DuckDB gives to a column that has none."""
-        statement = {"node": _ALL_ROWS | {"select_list": [node], "from_table": _NOTHING}, "named_param_map": []}
+        statement = {"node": ALL_ROWS | {"select_list": [node], "from_table": NOTHING}, "named_param_map": []}
         written = self._ask(
             "SELECT json_deserialize_sql(?::JSON)", json.dumps({"error": False, "statements": [statement]})
         )
@@ -151,7 +150,7 @@ def pin(findings: Findings, at: int, catalog: str) -> None:
     for _, node in findings.tables:
         node["catalog_name"] = catalog
         if node["at_clause"] is None:
-            node["at_clause"] = {"unit": "VERSION", "expr": _constant("BIGINT" if at >= 2**31 else "INTEGER", at)}
+            node["at_clause"] = {"unit": "VERSION", "expr": constant("BIGINT" if at >= 2**31 else "INTEGER", at)}
 
 
 def unpin(findings: Findings, catalog: str) -> dict[DatasetName, tuple[DatasetName, int | None]]:
@@ -222,7 +221,7 @@ class _Examiner:
         elif kind in NODES:
             if kind == "JOIN" and node["ref_type"] == "CROSS":
                 # Written with a comma, which binds less than JOIN: the joins after it would change their meaning.
-                node |= {"ref_type": "REGULAR", "join_type": "INNER", "condition": _true()}
+                node |= {"ref_type": "REGULAR", "join_type": "INNER", "condition": true()}
             self.sample(node)
             self.children(node, scope)
         else:
@@ -287,8 +286,8 @@ class _Examiner:
         if clause is None:
             return
         expression = clause["expr"]
-        constant: Node = expression["value"] if expression["class"] == "CONSTANT" else {"type": {"id": None}}
-        value = constant["value"] if constant["type"]["id"] in WHOLE_NUMBERS else None  # a DECIMAL 4.0 is written 40
+        written: Node = expression["value"] if expression["class"] == "CONSTANT" else {"type": {"id": None}}
+        value = written["value"] if written["type"]["id"] in WHOLE_NUMBERS else None  # a DECIMAL 4.0 is written 40
         if clause["unit"].upper() != "VERSION" or type(value) is not int or value < 0:
             raise QueryRefusedError(f"{shown} is read AT something else than a snapshot's id: AT (VERSION => 3).")
         self.findings.versions.add((str(name), value))
@@ -344,10 +343,10 @@ class _Examiner:
         if value["is_null"]:
             return
         if kind == "BOOLEAN":
-            replacement = _true() if value["value"] else _cast(_constant("VARCHAR", "f"), "BOOLEAN")
+            replacement = true() if value["value"] else cast(constant("VARCHAR", "f"), "BOOLEAN")
         elif kind in {"DOUBLE", "FLOAT"}:
             # Written as 100000.0, which would be read as a DECIMAL.
-            replacement = _cast(_constant("VARCHAR", repr(value["value"])), kind)
+            replacement = cast(constant("VARCHAR", repr(value["value"])), kind)
         else:
             return
         node.clear()
@@ -395,30 +394,6 @@ def _expands(value: Any) -> bool:
     return any(_expands(item) for item in value.values())
 
 
-def _constant(kind: str, value: Any) -> Node:
-    return {
-        "class": "CONSTANT",
-        "type": "VALUE_CONSTANT",
-        "alias": "",
-        "value": {"type": {"id": kind, "type_info": None}, "is_null": False, "value": value},
-    }
-
-
-def _cast(child: Node, kind: str) -> Node:
-    return {
-        "class": "CAST",
-        "type": "OPERATOR_CAST",
-        "alias": "",
-        "child": child,
-        "cast_type": {"id": kind, "type_info": None},
-        "try_cast": False,
-    }
-
-
-def _true() -> Node:
-    return _cast(_constant("VARCHAR", "t"), "BOOLEAN")
-
-
 def _without_locations(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_locations(item) for key, item in value.items() if key != "query_location"}
@@ -437,39 +412,6 @@ def _canonical(value: Any) -> Any:
     if node.get("type") == "SUBQUERY" and node["alias"] == "valueslist" and not node["column_name_alias"]:
         inner = node["subquery"]["node"]
         rows = inner.get("from_table", {})
-        if rows.get("type") == "EXPRESSION_LIST" and {**inner, "from_table": None} == _ALL_ROWS:
+        if rows.get("type") == "EXPRESSION_LIST" and {**inner, "from_table": None} == ALL_ROWS:
             return rows | {"sample": node["sample"]} if rows["sample"] is None else node
     return node
-
-
-_ALL_ROWS: Node = {
-    "type": "SELECT_NODE",
-    "modifiers": [],
-    "cte_map": {"map": []},
-    "select_list": [
-        {
-            "class": "STAR",
-            "type": "STAR",
-            "alias": "",
-            "relation_name": "",
-            "exclude_list": [],
-            "replace_list": [],
-            "columns": False,
-            "expr": None,
-            "qualified_exclude_list": [],
-            "rename_list": [],
-        }
-    ],
-    "from_table": None,
-    "where_clause": None,
-    "group_expressions": [],
-    "group_sets": [],
-    "aggregate_handling": "STANDARD_HANDLING",
-    "having": None,
-    "sample": None,
-    "qualify": None,
-}
-"""SELECT * FROM ..., and nothing else."""
-
-_NOTHING: Node = {"type": "EMPTY", "alias": "", "sample": None}
-"""What a SELECT without FROM reads."""
