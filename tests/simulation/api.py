@@ -42,7 +42,7 @@ class Api:
         def work() -> Observation | None:
             run = self._server.runs.get(job_id)
             shown = None if run is None else self._shown(run)
-            return None if shown is None else observed(shown)
+            return None if shown is None else self._observed(shown)
 
         return self._gate.call("runs.read", job_id, work)
 
@@ -131,14 +131,18 @@ class Api:
         def of_ours(run: FlowRun) -> bool:
             return run.deployment_id == OURS and wanted(run)
 
-        return self._gate.call(name, None, lambda: [observed(run) for run in self._all() if of_ours(run)])
+        return self._gate.call(name, None, lambda: [self._observed(run) for run in self._all() if of_ours(run)])
 
     def _found(self, wanted: Callable[[UUID], bool]) -> list[Observation]:
-        return [observed(run) for run in self._all() if wanted(run.id)]
+        return [self._observed(run) for run in self._all() if wanted(run.id)]
 
     def _all(self) -> list[FlowRun]:
         shown = [one for run in self._server.runs.values() if (one := self._shown(run)) is not None]
         return sorted(shown, key=lambda run: (run.expected_start_time, run.id))
+
+    def _observed(self, shown: FlowRun) -> Observation:
+        assert shown.state is not None
+        return self._server.once(shown.state.id, lambda: observed(shown))
 
     def _shown(self, run: Run) -> FlowRun | None:
         if run.is_deleted:

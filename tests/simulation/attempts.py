@@ -134,9 +134,11 @@ class FlowProcess:
         self.context: JobContext | None = None
         self.has_begun = False
         self.ended_by_itself = False
+        self.runs_for = 0
+        """The attempt, counted by the server's states, at which the server let it run last; 0 before."""
         self.begun_at = self.continued_at = 0.0
         """When it began its attempt, and when it was let go on after it had been stopped, in ticks."""
-        self._table = ProcessTable(world.table, world.table_gate, world.wrote)
+        self._table = ProcessTable(world.shared_table, world.table_gate, world.wrote)
         self._lake = LakeFromHere(world.lake, world.lake_gate)
         self._is_refused = is_refused
         self._used_retries = 0
@@ -150,6 +152,11 @@ class FlowProcess:
     def works(self) -> bool:
         """Whether its body works, and waits for what will become of that."""
         return self.actor.at is not None and self.actor.at.call == "works"
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for the time of its next attempt."""
+        return self.actor.at is not None and self.actor.at.call == "waits for its time"
 
     @property
     def is_healthy(self) -> bool:
@@ -250,6 +257,7 @@ class FlowProcess:
             status, state = self._propose(StateType.RUNNING)
         if status is not Status.ACCEPT:
             return False
+        self.runs_for = self.world.counts[self.run.id].number
         self._hook(copy, state)
         return True
 
@@ -263,6 +271,7 @@ class FlowProcess:
     def _attempt(self, copy: FlowRun) -> tuple[StateType, str | None, str | None] | None:
         """Return how an attempt at the body ends, or None where Prefect is told nothing more."""
         plane = copy.parameters.get("data_plane")
+        self.world.clocks.ticks += 0.001  # no two begin in the same instant, which is all that tokens may be made of
         context = self.context = JobContext(
             self.run.id,
             self._table,

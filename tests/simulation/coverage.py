@@ -38,7 +38,7 @@ class Coverage:
     def __init__(self) -> None:
         self.worlds = 0
         self.crashes: Counter[tuple[str, str, str]] = Counter()
-        """How often somebody crashed: the state of a job's row, the last event of its run, what he had done about it."""
+        """How often somebody crashed: the state of the row, the last event of the run, what he had done about it."""
         self.depths: Counter[str] = Counter()
 
     def count_crash(self, world: World, actor: Actor) -> None:

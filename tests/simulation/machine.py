@@ -1,13 +1,21 @@
 """The simulated world as Hypothesis drives it: which step comes next, and how often each."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from prefect_narrative.jobs.store import JobStore
 from prefect_narrative.testing import MemoryJobStore
@@ -22,6 +30,11 @@ from tests.simulation.world import World
 def in_memory(clocks: Clocks) -> JobStore:
     """Return a job table that lives in this process."""
     return MemoryJobStore(clock=clocks.machine)
+
+
+def worlds(usual: int) -> int:
+    """Return how many worlds to play: as many as `NARRATIVE_SIMULATIONS` says, or the usual number."""
+    return int(os.environ.get("NARRATIVE_SIMULATIONS", usual))
 
 
 class Simulation(RuleBasedStateMachine):
@@ -66,3 +79,20 @@ class Simulation(RuleBasedStateMachine):
         finally:
             self.world.close()
             shutil.rmtree(self.folder)
+
+
+def simulate(simulation: type[Simulation], count: int) -> None:
+    """Play so many worlds, always the same ones; a failing one prints what replays it."""
+    run_state_machine_as_test(
+        simulation,
+        settings=settings(
+            max_examples=count,
+            stateful_step_count=50,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink],
+        ),
+    )

@@ -15,7 +15,6 @@ from prefect_narrative.jobs.reconciler import Reconciler
 from prefect_narrative.jobs.store import JobTableUnavailableError
 from tests.simulation.actors import Actor
 from tests.simulation.processes import Eyes, Host
-from tests.simulation.runs import Run
 from tests.simulation.tables import LakeFromHere
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class KnownReconciler:
     def __init__(self, world: "World", host: Host) -> None:
         self.host = host
         self.world = world
-        self.mail: list[tuple[Run, State[Any]]] = []
+        self.mail: list[Event] = []
         self.sweeping: Actor | None = None
         self.writing: Actor | None = None
         self.sweeps = 0
@@ -62,10 +61,10 @@ class KnownReconciler:
         """Return what it is about."""
         return [one for one in (self.sweeping, self.writing) if one is not None and not one.is_done]
 
-    def hear(self, run: Run, state: State[Any]) -> None:
+    def hear(self, event: Event) -> None:
         """Put an event into its mail."""
         if self.world.prefect_gate.is_up and len(self.mail) < MOST_MAIL:
-            self.mail.append((run, state))
+            self.mail.append(event)
 
     def sweep(self) -> Actor:
         """Begin a sweep, or return the one that it is at."""
@@ -79,8 +78,8 @@ class KnownReconciler:
         if not self.mail or (self.writing is not None and not self.writing.is_done):
             return None
         index %= len(self.mail)
-        run, state = self.mail[index] if keep else self.mail.pop(index)
-        self.writing = Actor("listener", lambda: self._write(run, state)).start()
+        event = self.mail[index] if keep else self.mail.pop(index)
+        self.writing = Actor("listener", lambda: self._write(event)).start()
         return self.writing
 
     def crash(self) -> None:
@@ -100,9 +99,9 @@ class KnownReconciler:
         except (httpx.HTTPError, JobTableUnavailableError):
             self._deaths.interrupted()
 
-    def _write(self, run: Run, state: State[Any]) -> None:
+    def _write(self, event: Event) -> None:
         try:
-            self._feed._bring(cast("PrefectRuns", self._api), event_of(run.id, state))
+            self._feed._bring(cast("PrefectRuns", self._api), event)
         except (httpx.HTTPError, JobTableUnavailableError):
             return
 

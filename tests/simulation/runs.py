@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 
 from prefect.client.schemas.objects import CreatedBy, FlowRun, FlowRunPolicy, State, StateDetails, StateType
 
+from prefect_narrative.jobs.record import Observation
 from tests.simulation.clocks import Clocks
 
 NAMESPACE = UUID(int=3)
@@ -92,6 +93,7 @@ class Server:
         """Seconds until a state can be read whose event is out; always less than those that rows count as young."""
         self._clocks = clocks
         self._emit = emit
+        self._observations: dict[UUID, Observation] = {}
         self._made = 0
 
     def create(
@@ -184,6 +186,12 @@ class Server:
         if retry_type is not ...:
             self._set_retry_type(run, retry_type)
         return Status.ACCEPT, self._commit(run, type, name, message, at=at, suspended=suspended)
+
+    def once(self, state_id: UUID, observe: Callable[[], Observation]) -> Observation:
+        """Return what a run that is shown in a state says: always the same."""
+        if state_id not in self._observations:
+            self._observations[state_id] = observe()
+        return self._observations[state_id]
 
     def show(self, run: Run) -> None:
         """Let everybody read the state that a run is in: somebody got the answer that it is, or moves it on."""

@@ -111,7 +111,9 @@ class Stage:
         self.look()
         if self.world.row_state(self.run.id) != state:
             self.sweep(which=1)  # gives a completed run the result that it has published
-        assert self.world.row_state(self.run.id) == state, f"its row is {self.world.row_state(self.run.id)}, not {state}"
+        assert self.world.row_state(self.run.id) == state, (
+            f"its row is {self.world.row_state(self.run.id)}, not {state}"
+        )
 
     # What happens to the run.
 
@@ -381,6 +383,7 @@ POINTS: Mapping[str, Point] = {
     "process: outbox.put": _process("outbox.put", refused="table.stage_result"),
     "process: proposes COMPLETED": _process("proposes COMPLETED"),
     "process: proposes FAILED": _process("proposes FAILED", Outcome.FAILS),
+    "process: proposes CRASHED": _process("proposes CRASHED", Outcome.CRASHES),
     "process: proposes PAUSED": _process("proposes PAUSED", Outcome.PAUSES),
 }
 """All points: who crashes, and what he has done last about the job."""

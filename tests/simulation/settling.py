@@ -6,6 +6,9 @@ from tests.simulation.truth import Judge, Watch, all_rows, is_at_rest
 from tests.simulation.world import World
 
 MOST_ROUNDS = 60
+LONG = 29.0
+"""Seconds from a sweep that saw nothing new to the next: together with the time before, enough for one that looks ahead
+once more, and not so many that whoever looks at processes counts as held up."""
 
 
 def settle(world: World, watch: Watch) -> None:
@@ -30,15 +33,16 @@ def settle(world: World, watch: Watch) -> None:
         one.crash()
     watch.look()
     world.pass_time(3)
-    _sweep_until_quiet(world, watch, at_least=10 if any(one.is_stopped for one in world.bodies.values()) else 0)
-    for process in world.processes.values():
-        if process.body.is_stopped:
+    stopped = [one for one in world.processes.values() if one.body.is_stopped]
+    _sweep_until_quiet(world, watch, at_least=8 if stopped else 0)
+    if stopped:
+        for process in stopped:
             world.stop(process, stopped=False)
-    world.pass_time(2)
-    world.let_code_go_on()
-    _sweep_until_quiet(world, watch)
-    _end_what_lives_on(world)
-    _sweep_until_quiet(world, watch)
+        world.pass_time(2)
+        world.let_code_go_on()
+        _sweep_until_quiet(world, watch)
+    if _end_what_lives_on(world):
+        _sweep_until_quiet(world, watch)
     Judge(world, watch).judge()
 
 
@@ -57,7 +61,7 @@ def _sweep_until_quiet(world: World, watch: Watch, at_least: int = 0) -> None:
         before = now
         if quiet >= 2 and number >= at_least and is_at_rest(world):
             return
-        world.pass_time(2.5 if quiet < 2 else 20)
+        world.pass_time(LONG if quiet else 2.5)
     stuck = [f"{run.id} {run.state.name}" for run in world.runs() if run.type not in TERMINAL]
     raise AssertionError(f"the world does not come to rest: {stuck}")
 
@@ -67,11 +71,12 @@ def _all(world: World) -> list[tuple[object, str]]:
     return [(row, str(runs[row.job_id].state.id)) for row in all_rows(world)]
 
 
-def _end_what_lives_on(world: World) -> None:
+def _end_what_lives_on(world: World) -> bool:
     """Let each process that works on although its run has ended come to its end: it must not publish."""
-    for process in list(world.processes.values()):
-        if process.works and process.body.is_alive and process.run.type in TERMINAL:
-            if process.run.state.name == "Cancelled":
-                world.declared[process.run.id] = max(one.token for one in world.traces[process.run.id])
-            process.outcome = Outcome.COMPLETES
-            process.actor.go_on()
+    found = [one for one in world.processes.values() if one.works and one.body.is_alive and one.run.type in TERMINAL]
+    for process in found:
+        if process.run.state.name == "Cancelled":
+            world.declared[process.run.id] = max(one.token for one in world.traces[process.run.id])
+        process.outcome = Outcome.COMPLETES
+        process.actor.go_on()
+    return bool(found)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+from prefect.client.schemas.objects import StateType
 
 from tests.simulation import moves
 from tests.simulation.actors import Actor, Fault
@@ -14,6 +15,7 @@ from tests.simulation.attempts import FlowProcess, Outcome
 from tests.simulation.coverage import Coverage
 from tests.simulation.moves import Move
 from tests.simulation.reconcilers import KnownReconciler
+from tests.simulation.runs import TERMINAL, Run
 from tests.simulation.truth import Watch
 from tests.simulation.world import World
 
@@ -103,6 +105,18 @@ def _retries(player: Player) -> None:
     moves.PEOPLE["retry"].do(world, run, world.hosts[0])
 
 
+def _ends_otherwise(player: Player) -> None:
+    """People set a run that is being cancelled, or has ended, to another end; they have mostly seen it before."""
+    world = player.world
+    run = player.one_of(_ending(world), "which run")
+    if player.draw(st.sampled_from([True, True, False]), "is seen before"):
+        world.read(run.id).go_on()
+    ends = [name for name in ENDS if moves.PEOPLE[name].can(world, run)]
+    moves.PEOPLE[player.one_of(ends, "which end")].do(world, run, world.hosts[0])
+    if player.draw(st.booleans(), "is seen at once"):
+        world.read(run.id).go_on()
+
+
 def _work_ends(player: Player) -> None:
     process = player.one_of(working(player.world), "which process")
     process.outcome = player.draw(OUTCOMES, "outcome")
@@ -181,6 +195,10 @@ def living(world: World) -> list[FlowProcess]:
     return [one for one in world.processes.values() if one.body.is_alive]
 
 
+def _ending(world: World) -> list[Run]:
+    return [run for run in world.runs() if run.type in TERMINAL or run.type is StateType.CANCELLING]
+
+
 def working(world: World) -> list[FlowProcess]:
     """Return the processes whose body works."""
     return [one for one in world.processes.values() if one.works and one.is_healthy]
@@ -205,6 +223,7 @@ def _always(world: World) -> bool:
 
 
 OUTCOMES = st.sampled_from([Outcome.COMPLETES, Outcome.FAILS_FOR_NOW, *Outcome])
+ENDS = ("force COMPLETED", "force COMPLETED", "force FAILED", "force CRASHED", "force CANCELLED")
 _REPEATED = {name: moves.PEOPLE[name] for name in ("cancel", "resume")}
 _TAKE = {"take": moves.WORKER["take"]}
 _RETRY = {"retry": moves.PEOPLE["retry"]}
@@ -225,6 +244,7 @@ STEPS: Mapping[str, Step] = {
     "people retry": Step(6, _can_move(_RETRY), _retries),
     "people do again": Step(3, _can_move(_REPEATED), lambda player: player.move(_REPEATED)),
     "people do": Step(5, _can_move(moves.PEOPLE), lambda player: player.move(moves.PEOPLE)),
+    "people end a run otherwise": Step(3, _ending, _ends_otherwise),
     "a worker does": Step(5, _can_move(moves.WORKER), lambda player: player.move(moves.WORKER)),
     "the server does": Step(2, _can_move(moves.SERVER), lambda player: player.move(moves.SERVER)),
     "a process meets its fate": Step(5, living, _meets_its_fate),

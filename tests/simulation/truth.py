@@ -57,7 +57,7 @@ class Watch:
         assert not world.violations, "\n".join(world.violations)
         touched, world.touched = world.touched, set()
         for job_id in touched:
-            row = world.table.get(JobId(job_id))
+            row = world.row_of(job_id)
             if row is None:
                 continue
             events = list(world.table.events(JobId(job_id)))
@@ -165,7 +165,8 @@ class Judge:
             return False
         if not is_kept_ready(run.now):
             return True
-        return bool(run.now.expected_start_time <= self._world.clocks.server())
+        # Prefect tells the time to the second.
+        return bool(run.now.expected_start_time <= self._world.clocks.server().replace(microsecond=0))
 
     def _may_have_row(self, run: Run) -> bool:
         if run.now.deployment_id != OURS:
@@ -264,8 +265,9 @@ def is_at_rest(world: World) -> bool:
     """Return whether no run is left that a dead process or worker holds."""
     for run in world.runs():
         held = run.type in {StateType.RUNNING, StateType.CANCELLING, StateType.PENDING} or run.waits_in_process
-        if run.type in TERMINAL or not held or run.now.deployment_id != OURS:
+        if run.type in TERMINAL or not held or run.now.deployment_id != OURS or run.id in world.held:
             continue
-        if run.id not in world.held and not any(True for _ in world.processes_of(run)):
+        # A process that lives on from an earlier attempt does not start one that a worker has taken.
+        if run.type is StateType.PENDING or not any(True for _ in world.processes_of(run)):
             return False
     return True

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State, StateType
 
 from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.reconciler import look
-from prefect_narrative.jobs.record import JobId
+from prefect_narrative.jobs.record import Job, JobId
 from prefect_narrative.jobs.store import JobStore
 from prefect_narrative.planes.errors import PublishLockTimeoutError
 from tests.simulation.actors import Actor, Gate, current
@@ -20,9 +20,9 @@ from tests.simulation.api import Api, prefect_is_down
 from tests.simulation.attempts import FlowProcess, Trace
 from tests.simulation.clocks import Clocks
 from tests.simulation.processes import Body, Host
-from tests.simulation.reconcilers import KnownReconciler
+from tests.simulation.reconcilers import KnownReconciler, event_of
 from tests.simulation.runs import TERMINAL, Run, Server
-from tests.simulation.tables import Lake, SteppedOutbox, Table, table_is_down
+from tests.simulation.tables import Lake, Remembering, SteppedOutbox, Table, table_is_down
 
 HEARD_WITHIN = 40.0
 """Seconds within which a process that can reach the table has surely given a sign of life."""
@@ -67,6 +67,7 @@ class World:
     def __init__(self, make_table: Callable[[Clocks], JobStore], folder: Path) -> None:
         self.clocks = Clocks()
         self.table = make_table(self.clocks)
+        self.shared_table = Remembering(self.table)
         self.late: list[Late] = []
         self.table_gate = Gate(table_is_down, self._postpone)
         self.prefect_gate = Gate(prefect_is_down, self._postpone)
@@ -138,8 +139,13 @@ class World:
 
     def row_state(self, job_id: UUID) -> str:
         """Return the state of a job's row, or `none`."""
-        row = self.table.get(JobId(job_id))
+        row = self.row_of(job_id)
         return "none" if row is None else row.state.value
+
+    def row_of(self, job_id: UUID) -> Job | None:
+        """Return a job's row, or None where there is none."""
+        row: Job | None = self.shared_table.call("get", (job_id,), {})
+        return row
 
     def new_message(self) -> str:
         """Return a text that no other failure has."""
@@ -148,7 +154,7 @@ class World:
 
     def new_table(self) -> JobStore:
         """Return the way to the job table that reconcilers and readers have."""
-        return Table(self.table, self.table_gate, self.wrote)
+        return Table(self.shared_table, self.table_gate, self.wrote)
 
     def new_api(self, eyes_of: Host | None = None) -> Api:
         """Return a client of Prefect's API."""
@@ -175,8 +181,10 @@ class World:
         self.note(run.id, f"the run: {event}")
 
     def note(self, job_id: UUID, text: str) -> None:
-        """Write into a job's diary."""
-        self.diary.setdefault(job_id, []).append(f"{self.clocks.ticks:9.2f} {text}")
+        """Write into a job's diary, but not the same twice in a row."""
+        line, diary = f"{self.clocks.ticks:9.2f} {text}", self.diary.setdefault(job_id, [])
+        if diary[-1:] != [line]:
+            diary.append(line)
 
     def mark(self, what: str) -> None:
         """Note that something has happened that should, some time."""
@@ -188,7 +196,7 @@ class World:
         if name == "begin_attempt" and current() is None and self._is_over(self.server.runs[job_id]):
             self.counts[job_id].at_rest_at_begin += 1  # a late call
         if name not in {"set_progress", "beat"}:
-            row = self.table.get(JobId(job_id))
+            row = self.row_of(job_id)
             actor = current()
             by = "late" if actor is None else actor.who
             self.note(job_id, f"{by}: {name}; the row is {row and (row.state.value, row.attempt, row.token)}")
@@ -308,8 +316,9 @@ class World:
         self.happened(run, kind_of(state, before))
         if state.type is StateType.CANCELLING and before is not None and before.name == "AwaitingRetry":
             self.marks["cancelled while it waited for its retry"] += 1
+        event = event_of(run.id, state)
         for one in self.reconcilers:
-            one.hear(run, state)
+            one.hear(event)
 
     def _published(self, job_id: UUID, token: int) -> None:
         self.publications[job_id] += 1
@@ -318,6 +327,10 @@ class World:
             self._violated(job_id, f"was published {self.publications[job_id]} times")
         if token <= self.declared.get(job_id, -1):
             self._violated(job_id, f"was published with token {token} after that was declared dead")
+
+    def _has_the_run(self, process: FlowProcess) -> bool:
+        """Return whether a process works on the attempt that its run is at, and not on one that is over."""
+        return process.waits or process.runs_for == self.counts[process.run.id].number
 
     def _could_be_heard(self, process: FlowProcess) -> bool:
         """Return whether a process has been able to give signs of life for as long as its silence must have lasted."""
@@ -335,7 +348,7 @@ class World:
         for process in self.processes_of(run):
             beat = self.table.heartbeat(JobId(run.id))
             in_sight = process.body.host is eyes_of and beat is not None and beat.pid == process.body.pid
-            if in_sight or self._could_be_heard(process):
+            if self._has_the_run(process) and (in_sight or self._could_be_heard(process)):
                 self._violated(run.id, f"has process {process.body.pid}, which lives and was declared dead")
 
     def set_clock_back(self, by: timedelta, *, machines_too: bool) -> None:
