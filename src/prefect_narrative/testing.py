@@ -147,6 +147,8 @@ class MemoryJobStore(JobStore):
     ) -> Attempt:
         with self._lock:
             before = self._known(job_id)
+            beat = self._heartbeats.get(job_id)
+            heard = 0 if beat is None else beat.token
             after = work.begin(
                 before,
                 executor,
@@ -156,9 +158,10 @@ class MemoryJobStore(JobStore):
                 code_version=code_version,
                 token=token,
                 as_given=as_given,
+                heard=heard,
             )
             self._keep(after)
-            return Attempt(number=after.attempt, token=after.token, follows=before.token > 0)
+            return Attempt(number=after.attempt, token=after.token, follows=before.token > 0 or heard > 0)
 
     @override
     def stage_result(self, job_id: JobId, token: int, result: Mapping[str, Any]) -> None:

@@ -110,6 +110,8 @@ class Trace:
     failures: dict[str, bool] = field(default_factory=dict)
     """The messages of the failures that it has begun to report, and whether it was not killed while it did."""
     used: Used = Used.NO
+    has_taken_over: bool = False
+    """Whether it has looked for what earlier attempts had published, and works now itself."""
 
 
 class FlowProcess:
@@ -308,6 +310,7 @@ class FlowProcess:
         try:
             found = self._taken_over(context, plane)
             if found is None:
+                trace.has_taken_over = True
                 outcome = self._work(copy)
                 if outcome is Outcome.SUSPENDS:
                     return None

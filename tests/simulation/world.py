@@ -325,6 +325,10 @@ class World:
         self.note(job_id, f"it is published with token {token}")
         if self.publications[job_id] > 1:
             self._violated(job_id, f"was published {self.publications[job_id]} times")
+        traces = self.traces[job_id]
+        by = next(number for number, one in enumerate(traces) if one.token == token)
+        if any(one.has_taken_over for one in traces[by + 1 :]):
+            self._violated(job_id, f"was published with token {token} after another attempt had taken over")
         if token <= self.declared.get(job_id, -1):
             self._violated(job_id, f"was published with token {token} after that was declared dead")
 

@@ -37,6 +37,8 @@ CANCEL_WITHIN = timedelta(seconds=45)
 """How long a process may take to end that was asked to cancel; workers kill it after 30 seconds."""
 CANCEL_UNSTARTED_WITHIN = timedelta(seconds=20)
 """How long the cancelling of a run may take that has not started."""
+BEGIN_WITHIN = timedelta(minutes=1)
+"""How long a process may take from the start of its run to that of its attempt."""
 LEAVE_WITHIN = timedelta(seconds=3)
 """How long a process may live on after its run was cancelled."""
 
@@ -244,7 +246,10 @@ class DeathWatch:
 
     def _higher_than_any(self, job: Job, beat: Heartbeat | None) -> int:
         """Return a token that no attempt at a job has had: an attempt that began without the table took the clock's."""
-        return max(job.token, beat.token if beat else 0, int(self._now().timestamp() * 1e6)) + 1
+        now, entered = self._now(), job.prefect.timestamp
+        if entered > now:  # the clocks were set back since, and the attempt began soon after its run did
+            now = entered + BEGIN_WITHIN
+        return max(job.token, beat.token if beat else 0, int(now.timestamp() * 1e6)) + 1
 
     def _is_held_up(self) -> bool:
         return self._clock() - self._round_began > LONGEST_ROUND.total_seconds()

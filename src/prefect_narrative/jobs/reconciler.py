@@ -349,7 +349,7 @@ class Reconciler:
 def _says(row: Job, one: Observation) -> bool:
     """Return whether the row has all that was seen of its run."""
     same = row.prefect.state_id == one.prefect.state_id and row.state is one.state
-    # Hooks and events know neither what a run waits for nor the name of its deployment, nor events whether it ever ran.
+    # Hooks and events know neither what a run waits for nor the name of its deployment, nor always when it first ran.
     named = one.prefect.deployment in (None, row.prefect.deployment)
-    started = one.started_at is None or row.started_at is not None
+    started = one.started_at is None or (row.started_at is not None and row.started_at <= one.started_at)
     return same and named and started and one.waiting_for in (None, row.waiting_for)

@@ -98,6 +98,8 @@ class SqlJobStore(JobStore):
         insert_if_new = self._insert(jobs).on_conflict_do_nothing().returning(jobs.c.job_id)
         # SQLite ignores FOR UPDATE: the transaction holds the lock on everything.
         self._locked_row = compiled(_row_query(bindparam("job_id")).with_for_update())
+        heard = select(job_heartbeats.c.token).where(job_heartbeats.c.job_id == bindparam("job_id"))
+        self._heard = compiled(heard)
         self._insert_if_new = compiled(insert_if_new, column_keys=jobs.c.keys())
         self._insert_event = compiled(insert(job_events), column_keys=job_events.c.keys())
 
@@ -171,14 +173,15 @@ class SqlJobStore(JobStore):
         as_given: bool = False,
     ) -> Attempt:
         known = {"dataset": dataset, "data_plane": data_plane, "code_version": code_version}
-        follows: list[bool] = []
 
-        def begin(row: Row) -> tuple[Row, None]:
-            follows.append(row.token > 0)
-            return work.begin(row, executor, self._clock(), token=token, as_given=as_given, **known), None
+        def begin(connection: Connection) -> Attempt:
+            row = self._known(connection, job_id)
+            heard = connection.execute(self._heard, {"job_id": job_id}).scalar() or 0
+            after = work.begin(row, executor, self._clock(), token=token, as_given=as_given, heard=heard, **known)
+            self._save(connection, row, after, None)
+            return Attempt(number=after.attempt, token=after.token, follows=row.token > 0 or heard > 0)
 
-        after = self._change(job_id, begin)
-        return Attempt(number=after.attempt, token=after.token, follows=follows[-1])
+        return self.database.write(begin)
 
     @override
     def stage_result(self, job_id: JobId, token: int, result: Mapping[str, Any]) -> None:
@@ -223,14 +226,18 @@ class SqlJobStore(JobStore):
         """Read a row under its lock, change it, write it; return it as it then is."""
 
         def write(connection: Connection) -> Row:
-            row = self._locked(connection, job_id)
-            if row is None:
-                raise UnknownJobError(f"There is no job {job_id}.")
+            row = self._known(connection, job_id)
             after, event = change(row)
             self._save(connection, row, after, event)
             return after
 
         return self.database.write(write)
+
+    def _known(self, connection: Connection, job_id: JobId) -> Row:
+        row = self._locked(connection, job_id)
+        if row is None:
+            raise UnknownJobError(f"There is no job {job_id}.")
+        return row
 
     def _locked(self, connection: Connection, job_id: Any) -> Row | None:
         found = connection.execute(self._locked_row, {"job_id": job_id}).mappings().first()

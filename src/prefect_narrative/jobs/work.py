@@ -23,16 +23,30 @@ def begin(
     code_version: str | None = None,
     token: int | None = None,
     as_given: bool = False,
+    heard: int = 0,
 ) -> Row:
     """Return the row once a process has begun to work: its number is a fresh one, its token the highest.
+
+    Args:
+        row: The row.
+        executor: Where the process runs.
+        now: The time of the write.
+        dataset: As in `JobStore.begin_attempt`, and so the others.
+        data_plane: As there.
+        code_version: As there.
+        token: As there.
+        as_given: As there.
+        heard: The token of the last sign of life, which is higher than the row's where that process began without the
+            table: then a clock that was set back since must not make this one the older.
 
     Raises:
         SupersededError: `token` is not the highest, and no other may be taken, since it is to be `as_given`.
     """
-    if as_given and (token is None or token <= row.token):
+    newest = max(row.token, heard)
+    if as_given and (token is None or token <= newest):
         raise SupersededError(
-            f"Job {row.job_id}: token {token} may not begin an attempt, since token {row.token} has taken over.",
-            detail={"token": token, "newest_token": row.token},
+            f"Job {row.job_id}: token {token} may not begin an attempt, since token {newest} has taken over.",
+            detail={"token": token, "newest_token": newest},
         )
     known = {"dataset": dataset, "data_plane": data_plane, "code_version": code_version}
     again = row.used_up
@@ -42,7 +56,7 @@ def begin(
             "executor": storable(executor),
             "attempt": row.attempt + again,
             "progress": None if again else row.progress,
-            "token": token if token is not None and token > row.token else row.token + 1,
+            "token": token if token is not None and token > newest else newest + 1,
             "updated_at": now,
         }
     )

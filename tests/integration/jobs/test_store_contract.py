@@ -257,6 +257,16 @@ def test_a_token_as_given_takes_over_from_older_attempts_only(store: JobStore) -
     assert store.begin_attempt(JOB_ID, EXECUTOR, token=6, as_given=True) == Attempt(number=1, token=6, follows=True)
 
 
+def test_an_attempt_follows_one_that_began_without_the_table_and_has_given_a_sign_of_life(store: JobStore) -> None:
+    """Its token is higher also where the clock, of which tokens are made, was set back since."""
+    store.apply(seen("RUNNING", 2), cause="hook")
+    store.beat(HEARTBEAT.model_copy(update={"token": 50}))
+    with pytest.raises(SupersededError) as caught:
+        store.begin_attempt(JOB_ID, EXECUTOR, token=9, as_given=True)
+    assert caught.value.detail["newest_token"] == 50
+    assert store.begin_attempt(JOB_ID, EXECUTOR, token=9) == Attempt(number=1, token=51, follows=True)
+
+
 def test_a_reported_failure_takes_the_place_of_a_guess(store: JobStore) -> None:
     guessed = store.apply(seen("CRASHED", 2), cause="event")
     assert guessed.failures[0].detail == {"guessed": True}

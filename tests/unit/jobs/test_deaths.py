@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from prefect_narrative.jobs.deaths import (
+    BEGIN_WITHIN,
     CANCEL_UNSTARTED_WITHIN,
     CANCEL_WITHIN,
     LEAVE_WITHIN,
@@ -48,7 +49,7 @@ class World:
     def move(self, prefect_type: str, **known: Any) -> Observation:
         self.moves += 1
         self.states.append(prefect_type)
-        at = NOW + timedelta(seconds=self.ticks, milliseconds=self.moves)
+        at = NOW + timedelta(hours=-1, seconds=self.ticks, milliseconds=self.moves)
         self.seen = observed(self.id, prefect_type, at, data_plane="default", **known)
         self.store.apply(self.seen, cause="test")
         return self.seen
@@ -267,7 +268,7 @@ def test_a_run_whose_process_was_never_started_is_ended() -> None:
     world.round()
     assert not world.round(START_WITHIN - timedelta(seconds=1))
     assert world.round(timedelta(seconds=1))
-    assert world.done[-1].startswith("CRASHED A worker took the run at 2026-03-01 12:00:00 UTC")
+    assert world.done[-1].startswith("CRASHED A worker took the run at 2026-03-01 11:00:00 UTC")
 
 
 def test_cancelling_that_nobody_carries_out_kills_the_process_after_it_was_fenced() -> None:
@@ -356,6 +357,16 @@ def test_an_attempt_that_began_without_the_table_is_fenced_out_too() -> None:
     world.round()
     assert world.round(SURE_AFTER)
     assert world.done[0] == f"fence default {TOKEN + 8}"
+
+
+def test_an_attempt_that_was_never_heard_of_is_fenced_out_also_where_clocks_were_set_back() -> None:
+    world = World(life=Life.DEAD)
+    world.ticks += 4000  # its run starts later than it is now
+    started_at = world.move("RUNNING", held=True).prefect.timestamp
+    world.begin(token=5)
+    world.round()
+    assert world.round(SURE_AFTER)
+    assert world.done[0] == f"fence default {int((started_at + BEGIN_WITHIN).timestamp() * 1e6) + 1}"
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,19 @@ def test_an_older_state_that_a_young_row_keeps_out_is_looked_at_again(tmp_path: 
     assert row.state == "cancelled"
 
 
+def test_the_time_of_the_first_start_is_put_right(tmp_path: Path) -> None:
+    """A hook and an event know when a run entered a state, but not that it had run before."""
+    job, first = uuid4(), NOW - timedelta(hours=1)
+    store = MemoryJobStore(clock=lambda: NOW)
+    running = observed(job, "RUNNING", NOW)
+    store.apply(running, cause="hook")
+    runs = Runs(running.model_copy(update={"started_at": first}))
+    assert [sweep(store, runs, tmp_path) for _ in range(2)] == [1, 0]
+    row = store.get(job)  # type: ignore[arg-type]
+    assert row is not None
+    assert row.started_at == first
+
+
 def test_reading_a_run_that_a_schedule_keeps_ready_makes_no_job_of_it() -> None:
     class Scheduled(Runs):
         def read(self, job_id: UUID) -> Observation:
