@@ -91,7 +91,9 @@ def truths(
     found.sort(key=lambda one: one.at)
     if deleted is not None:
         found = [one for one in found if one.at <= deleted]
-        if found and found[-1].state is not None and not found[-1].state.terminal:
+        # A process's end of which Prefect had not been told by then does not count: nobody can tell it any more.
+        told = [one for one in found if one.told]
+        if told and told[-1].state is not None and not told[-1].state.terminal:
             found.append(Truth(deleted, JobState.CANCELLED, "deleted"))
     return found
 

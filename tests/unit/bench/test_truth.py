@@ -72,6 +72,13 @@ def test_a_deleted_run_is_cancelled_unless_it_had_ended() -> None:
     assert truths(RUN[:1], due=100.0, deleted=5.0) == [Truth(0.0, None, "SCHEDULED Scheduled")]
 
 
+def test_a_run_that_was_deleted_before_anybody_told_of_its_process_is_cancelled() -> None:
+    *before, death, deletion = truths(RUN[:3], died=[4.9], deleted=5.0)
+    assert before == truths(RUN[:3])
+    assert death == Truth(4.9, FAILED, "its process died", told=False)
+    assert deletion == Truth(5.0, CANCELLED, "deleted")
+
+
 def test_a_row_must_agree_with_itself() -> None:
     assert not agrees(Truth(0.0, RUNNING, ""), Glimpse(0.0, RUNNING, whole=False))
     assert not agrees(None, Glimpse(0.0, RUNNING, whole=False))
