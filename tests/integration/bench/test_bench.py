@@ -34,6 +34,12 @@ PROMISED = {
         "hook_p99_ms",
         "runs",
     },
+    "views.py": {
+        "full_ratio",
+        "full_cpu_ratio",
+        "full_memory_ratio",
+        "runs",
+    },
 }
 
 
