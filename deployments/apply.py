@@ -1,5 +1,6 @@
 """Applying the declarations to a Prefect server, as often as one likes, without undoing what operators changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
@@ -89,7 +90,7 @@ def _deployment(client: SyncPrefectClient, one: Declaration) -> Outcome:
         "description": one.description,
         "entrypoint": one.entrypoint,
         "pull_steps": [],
-        "parameter_openapi_schema": input_schema(flow),
+        "parameter_openapi_schema": input_schema(flow, one.required),
         "enforce_parameter_schema": True,
     }
     try:
@@ -114,7 +115,15 @@ def load(one: Declaration) -> Flow[..., Any]:
     return flow
 
 
-def input_schema(flow: Flow[..., Any]) -> dict[str, Any]:
-    """Return the schema of a flow's inputs; an input that it does not know is refused when the run is asked for."""
+def input_schema(flow: Flow[..., Any], required: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the schema of a flow's inputs; an input that it does not know is refused when the run is asked for.
+
+    Args:
+        flow: The flow.
+        required: Inputs that callers must give though the flow has a default for them.
+    """
     schema = parameter_schema(flow).model_dump(mode="json")
-    return schema | {"additionalProperties": False}
+    for name in required:
+        schema["properties"][name].pop("default", None)
+    must = [name for name in schema["properties"] if name in required or name in schema.get("required", ())]
+    return schema | {"required": must, "additionalProperties": False}

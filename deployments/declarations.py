@@ -19,6 +19,8 @@ class Declaration:
     entrypoint: str
     """Module and flow; a worker with the package installed needs no code of its own."""
     description: str
+    required: tuple[str, ...] = ()
+    """Inputs that every caller must give, though the flow has a default for them, which is for its schedules alone."""
 
 
 DECLARATIONS = (
@@ -36,6 +38,12 @@ DECLARATIONS = (
         "refresh-materialized-view",
         "prefect_narrative.flows.refresh_materialized_view.refresh_materialized_view",
         "Bring a view up to date with its sources; its schedules are the views' own.",
+        required=("view",),
+    ),
+    Declaration(
+        "clean-up",
+        "prefect_narrative.flows.clean_up.clean_up",
+        "Free what is no longer needed: drop datasets and views, the views' schedules with them.",
     ),
 )
 

@@ -1,6 +1,9 @@
 """`create-materialized-view`: define a view, fill it, schedule its refresh."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 from prefect_narrative.blocks import load_plane
 from prefect_narrative.flows.inputs import (
@@ -12,16 +15,16 @@ from prefect_narrative.flows.inputs import (
     Tags,
     Text,
     check_statistics,
-    check_target,
 )
 from prefect_narrative.flows.refresh_schedules import check_schedule, set_schedule
 from pydantic import BaseModel, Field
 
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.job import job, step
-from prefect_narrative.planes.partitioning import partitions
-from prefect_narrative.planes.plane import CheckedQuery, Plane, Published, SourceVersion, Stage
-from prefect_narrative.views.definition import ViewDefinition, freeze_columns, merge_key
+from prefect_narrative.planes.errors import DatasetExistsError
+from prefect_narrative.planes.plane import Plane, Published, Stage
+from prefect_narrative.views.defining import DefinitionPlan, Draft, IfExists, KeptView, plan_definition
+from prefect_narrative.views.definition import ViewDefinition
 from prefect_narrative.views.expiry import RETAIN_EVERYTHING, parse_expiry
 from prefect_narrative.views.refreshing import stage_view, view_write
 from prefect_narrative.views.schedule import RefreshSchedule, parse_schedule
@@ -31,13 +34,19 @@ class ViewCreated(BaseModel):
     """What `create-materialized-view` has made."""
 
     dataset: str
+    action: Literal["created", "replaced", "kept"]
+    """kept: there was a view of this name, and if_exists says to leave it as it is."""
+    reason: str
+    """What was there before and what became of it, in a sentence."""
     snapshot_id: int
-    """The snapshot in which the view is first seen."""
+    """The snapshot in which the view is as it is now."""
     rows: int
     bytes: int
     """Stored bytes of the view's rows."""
     schedule: str | None
-    """The refresh schedule as cron; None where the view has none."""
+    """The refresh schedule as cron, as the view's definition says it; None where it has none."""
+    dependants: list[str]
+    """The views that read this one, themselves or over others."""
 
 
 @job(type="create-materialized-view", label="create view {name}", dataset="name")
@@ -54,6 +63,8 @@ def create_materialized_view(
     display_name: Annotated[str, Field(max_length=200)] | None = None,
     description: Text | None = None,
     tags: Tags | None = None,
+    if_exists: IfExists = "fail",
+    force: bool = False,
     data_plane: PlaneName = "default",
 ) -> ViewCreated:
     """Define a view over datasets, fill it, and schedule its refresh.
@@ -71,6 +82,9 @@ def create_materialized_view(
         display_name: What people call the view.
         description: What the view shows, for people.
         tags: Words to find the view by.
+        if_exists: What to do where there is a view of this name: fail, keep it as it is, or replace its definition, its
+            rows and its schedule.
+        force: Replace it even where views that read it would fail or change.
         data_plane: The data plane that the view and its sources live in.
     """
     context = current_job()
@@ -97,66 +111,84 @@ def create_materialized_view(
     context.on_end(lambda: plane.discard(context.job_id, context.token))
     published = plane.published(context.job_id)
     if published is None:
-        check_target(plane, name, "create")
         context.progress("checking the query", until=0.05)
-        checked, definition, versions, at = define(plane, draft)
-        context.describe(sources=checked.sources)
+        plan = define(plane, Draft(name, draft, if_exists, force))
+        if isinstance(plan, KeptView):
+            return _kept(plan)
+        context.describe(sources=plan.query.sources)
         context.progress("running the query", start=0.05, until=0.9)
-        stage = fill(plane, name, checked, at, definition)
+        stage = fill(plane, plan)
         context.progress("publishing", start=0.9)
-        published = publish_view(plane, name, definition, versions, stage, schedule)
-    schedule_refresh(name, schedule, data_plane)
+        try:
+            published = publish_view(plane, plan, stage, schedule)
+        except DatasetExistsError:
+            again = define(plane, Draft(name, draft, if_exists, force)) if if_exists == "keep" else None
+            if not isinstance(again, KeptView):
+                raise
+            return _kept(again)  # another job has been quicker
+    schedule_refresh(name, data_plane, schedule, _schedule_before(published.result))
     return ViewCreated.model_validate(published.result)
 
 
 @step(name="define")
-def define(plane: Plane, draft: ViewDefinition) -> tuple[CheckedQuery, ViewDefinition, tuple[SourceVersion, ...], int]:
-    """Check the query and what is said about its columns, and freeze what the view is."""
-    at = plane.snapshot()
-    checked = plane.check(draft.query, at)
-    versions = tuple(plane.versions(checked.sources, at))
-    described = tuple(plane.describe(checked, at))
-    columns = freeze_columns(checked, described)
-    definition = draft.model_copy(
-        update={
-            "columns": columns,
-            "volatile": checked.volatile,
-            "merge_on": merge_key(draft.merge_on, draft.write_mode, columns),
-            "partitioned_by": tuple(map(str, partitions(draft.partitioned_by, described))),
-        }
-    )
-    return checked, definition, versions, at
+def define(plane: Plane, draft: Draft) -> DefinitionPlan | KeptView:
+    """Check the query, what is said about its columns, and what is there already; freeze what the view is."""
+    return plan_definition(plane, draft, datetime.now(UTC))
 
 
 @step(name="fill")
-def fill(plane: Plane, name: str, checked: CheckedQuery, at: int, definition: ViewDefinition) -> Stage:
+def fill(plane: Plane, plan: DefinitionPlan) -> Stage:
     """Run the query at one snapshot; nobody sees its rows yet."""
     context = current_job()
-    return stage_view(plane, context.job_id, context.token, name, checked, at, definition)
+    return stage_view(plane, context.job_id, context.token, plan.view, plan.query, plan.at, plan.definition)
 
 
 @step(name="publish")
-def publish_view(
-    plane: Plane,
-    name: str,
-    definition: ViewDefinition,
-    versions: tuple[SourceVersion, ...],
-    stage: Stage,
-    schedule: RefreshSchedule | None,
-) -> Published:
+def publish_view(plane: Plane, plan: DefinitionPlan, stage: Stage, schedule: RefreshSchedule | None) -> Published:
     """Make rows, definition and source snapshots visible, in one transaction with the job's result."""
     context = current_job()
     result = {
-        "dataset": name,
+        "dataset": plan.view,
+        "action": "created" if plan.replaced is None else "replaced",
+        "reason": plan.reason,
         "rows": stage.rows,
         "bytes": stage.bytes,
         "schedule": schedule.cron if schedule else None,
+        "dependants": list(plan.dependants),
+        _BEFORE: None if plan.replaced is None else [plan.replaced.refresh_schedule, plan.replaced.timezone],
     }
-    write = view_write(name, definition, versions, stage)
-    return plane.publish(context.job_id, context.token, [write], result)
+    write = view_write(plan.view, plan.definition, plan.versions, stage)
+    if plan.replaced is not None:
+        write = replace(write, mode="replace")
+    return plane.publish(context.job_id, context.token, [write], result, guard=plan.guard)
 
 
 @step(name="schedule")
-def schedule_refresh(view: str, schedule: RefreshSchedule | None, data_plane: str) -> None:
-    """See to it that the view's schedule is on the refresh deployment."""
-    set_schedule(view, schedule, data_plane)
+def schedule_refresh(
+    view: str, data_plane: str, schedule: RefreshSchedule | None, before: RefreshSchedule | None
+) -> None:
+    """See to it that the view's schedule is on the refresh deployment, as its definition says."""
+    set_schedule(view, data_plane, schedule, before)
+
+
+_BEFORE = "schedule_before"
+"""Recorded with the result, for the attempt that follows where this one dies before it has set the schedule."""
+
+
+def _schedule_before(result: Mapping[str, Any]) -> RefreshSchedule | None:
+    before = result.get(_BEFORE)
+    return None if before is None else parse_schedule(*before)
+
+
+def _kept(view: KeptView) -> ViewCreated:
+    standing = parse_schedule(view.definition.refresh_schedule, view.definition.timezone)
+    return ViewCreated(
+        dataset=view.dataset.name,
+        action="kept",
+        reason=view.reason,
+        snapshot_id=view.dataset.snapshot_id,
+        rows=view.dataset.rows,
+        bytes=view.dataset.bytes,
+        schedule=standing.cron if standing else None,
+        dependants=list(view.dependants),
+    )

@@ -1,15 +1,20 @@
 """`refresh-materialized-view`: bring a view up to date."""
 
+from datetime import datetime
 from typing import Literal
 
 from prefect_narrative.blocks import load_plane
 from prefect_narrative.flows.inputs import DatasetName, PlaneName
+from prefect_narrative.flows.scheduled import scheduled, whose
 from pydantic import BaseModel
 
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.job import job, step
 from prefect_narrative.planes.plane import Plane, Published, Stage
 from prefect_narrative.views.refreshing import RefreshPlan, plan_refresh, stage_view, view_write
+
+BY_SCHEDULE = ""
+"""Stands for the view that the run's schedule is called after: no caller may leave the view out, see `Declaration`."""
 
 
 class SourceRead(BaseModel):
@@ -41,7 +46,7 @@ class ViewRefreshed(BaseModel):
 
 @job(type="refresh-materialized-view", label="refresh view {view}", dataset="view")
 def refresh_materialized_view(
-    view: DatasetName,
+    view: DatasetName = BY_SCHEDULE,
     mode: Literal["auto", "full"] = "auto",
     data_plane: PlaneName = "default",
 ) -> ViewRefreshed:
@@ -53,12 +58,16 @@ def refresh_materialized_view(
         data_plane: The data plane that the view lives in.
     """
     context = current_job()
+    asked = scheduled()
+    if not view:
+        view, data_plane = whose(asked)
+        context.describe(dataset=view)
     plane = context.use(load_plane(data_plane))
     context.on_end(lambda: plane.discard(context.job_id, context.token))
     published = plane.published(context.job_id)
     if published is None:
         context.progress("comparing the sources", until=0.05)
-        plan = compare(plane, view, mode)
+        plan = compare(plane, view, mode, asked.due if asked else None)
         context.describe(sources=plan.query.sources)
         if plan.action == "no_data":
             return _unchanged(plan)
@@ -70,9 +79,9 @@ def refresh_materialized_view(
 
 
 @step(name="compare")
-def compare(plane: Plane, view: str, mode: Literal["auto", "full"]) -> RefreshPlan:
+def compare(plane: Plane, view: str, mode: Literal["auto", "full"], due: datetime | None) -> RefreshPlan:
     """Decide what there is to do."""
-    return plan_refresh(plane, view, forced=mode == "full")
+    return plan_refresh(plane, view, forced=mode == "full", due=due)
 
 
 @step(name="run query")

@@ -40,6 +40,10 @@ class RefreshSchedule:
     cron: str
     timezone: str
 
+    def __str__(self) -> str:
+        """Return it for people."""
+        return f"{self.cron} in {self.timezone}"
+
 
 def parse_schedule(text: str, timezone: str = "UTC") -> RefreshSchedule | None:
     """Return the schedule that a user's words mean, or None for `@once`.

@@ -54,10 +54,13 @@ def test_from_a_file_to_a_view_that_follows_it(platform: Platform, trips: str) -
     view = run(platform, create_materialized_view, name="by_city", query=query)
     assert view.result == {
         "dataset": "by_city",
+        "action": "created",
+        "reason": "There was no view of this name.",
         "snapshot_id": view.result["snapshot_id"] if view.result else None,
         "rows": 2,
         "bytes": view.result["bytes"] if view.result else None,
         "schedule": None,
+        "dependants": [],
     }
     assert view.sources == ("trips",)
     assert rows(platform, "SELECT * FROM by_city ORDER BY city") == [("Oslo", 13.5), ("Rome", 7.0)]

@@ -72,7 +72,7 @@ def test_each_declaration_is_a_flow_with_a_form_that_explains_itself(one: Declar
     flow = load(one)
     assert isinstance(flow, Flow)
     assert flow.name == one.type
-    schema = input_schema(flow)
+    schema = input_schema(flow, one.required)
     assert schema["additionalProperties"] is False
     for name, field in schema["properties"].items():
         assert field.get("description"), f"{one.type} does not explain {name}"
