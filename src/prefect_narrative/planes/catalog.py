@@ -3,22 +3,17 @@
 # ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prefect_narrative.planes.connection import LAKE, METADATA
 from prefect_narrative.planes.errors import DatasetNotFoundError, SnapshotNotFoundError
-from prefect_narrative.planes.names import INTERNAL_SCHEMA, DatasetName, dataset_name
+from prefect_narrative.planes.history import History, Query
+from prefect_narrative.planes.names import INTERNAL_SCHEMA, STATE_PREFIX, DatasetName, dataset_name
 from prefect_narrative.planes.plane import Column, Dataset, Description
 
-Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-"""Runs one statement of ours with its parameters and returns all its rows."""
-
 _LIVE = "begin_snapshot <= $at AND (end_snapshot IS NULL OR end_snapshot > $at)"
-
-COMPACTIONS = frozenset({"flushed_inlined", "merge_adjacent", "rewrite_delete"})
-"""Kinds of changes that leave every row as it was. A kind that is not known counts as a change."""
 
 _SCALARS = {
     "boolean": "BOOLEAN",
@@ -57,6 +52,7 @@ class Catalog:
 
     def __init__(self, query: Query) -> None:
         self._query = query
+        self.history = History(query)
 
     def newest(self) -> int:
         """Return the id of the newest snapshot."""
@@ -122,6 +118,21 @@ class Catalog:
             found[str(name)] = Table(name, table_id)
         return found
 
+    def states(self, at: int) -> dict[str, Table]:
+        """Return the tables with views' hidden states, by the views' names."""
+        rows = self._query(
+            f"""
+            SELECT table_name, table_id
+            FROM (SELECT * FROM {METADATA}.ducklake_table WHERE {_LIVE})
+            JOIN (SELECT schema_id, schema_name FROM {METADATA}.ducklake_schema WHERE {_LIVE}) USING (schema_id)
+            WHERE schema_name = '{INTERNAL_SCHEMA}' AND starts_with(table_name, '{STATE_PREFIX}')
+            """.replace("$at", str(at)),
+            [],
+        )
+        return {
+            (view := table.removeprefix(STATE_PREFIX)): Table(dataset_name(view), table_id) for table, table_id in rows
+        }
+
     def table(self, name: str, at: int) -> Table:
         """Return one dataset's table.
 
@@ -176,19 +187,15 @@ class Catalog:
 
     def changed(self, table_id: int, first: int, last: int) -> bool:
         """Return whether a table's rows may have changed after snapshot `first`, up to and including `last`."""
-        present = self._query(
-            f"SELECT count(*) FROM {METADATA}.ducklake_snapshot WHERE snapshot_id BETWEEN ? AND ?", [first, last]
-        )[0][0]
-        if present != last - first + 1:
-            return True  # history has expired
-        rows = self._query(
-            f"SELECT changes FROM {LAKE}.snapshots() WHERE snapshot_id > ? AND snapshot_id <= ?", [first, last]
-        )
-        for (changes,) in rows:
-            for kind, touched in (changes or {}).items():
-                if kind not in COMPACTIONS and str(table_id) in touched:
-                    return True
-        return False
+        return self.history.changed(table_id, first, last)
+
+    def change_kinds(self, table_id: int, first: int, last: int) -> set[str] | None:
+        """Return the kinds of a table's changes after snapshot `first`, up to `last`; None: its history has expired."""
+        return self.history.kinds(table_id, first, last) if self.history.whole(first, last) else None
+
+    def columns(self, at: int, table_id: int) -> tuple[Column, ...]:
+        """Return a table's columns."""
+        return self._columns(at, [table_id]).get(table_id, ())
 
     def known_files(self, below: str) -> set[str]:
         """Return the paths of all data files below a folder that are, or once were, the lake's."""
@@ -223,6 +230,14 @@ class Catalog:
             [ids],
         )
         return {row[0] for row in rows}
+
+    def said(self, name: str, at: int) -> tuple[str, str] | None:
+        """Return a dataset's kind and its properties, as they are written; None where nothing is said about it."""
+        rows = self._query(
+            f"SELECT kind, properties FROM {LAKE}.{INTERNAL_SCHEMA}.datasets AT (VERSION => {at}) WHERE dataset = ?",
+            [name],
+        )
+        return rows[0] if rows else None
 
     def _properties(self, at: int) -> dict[str, tuple[str, Mapping[str, Any]]]:
         present = self._query(

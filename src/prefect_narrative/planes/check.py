@@ -1,12 +1,13 @@
 """Whether a query may run: exactly one SELECT over existing datasets, with functions that only compute."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from prefect_narrative.planes.deltas import PURPOSE, REMEDY
 from prefect_narrative.planes.errors import DatasetNotFoundError, QueryRefusedError, shortened
 from prefect_narrative.planes.names import MAIN_SCHEMA, DatasetName, dataset_name
 from prefect_narrative.planes.nodes import Node
@@ -47,21 +48,27 @@ class QueryCheck:
         """Release the parser."""
         self._parser.close()
 
-    def check(self, text: str, known: Collection[str]) -> CheckedQuery:
+    def check(
+        self, text: str, known: Collection[str], *, deltas: bool = False, relations: Collection[str] = ()
+    ) -> CheckedQuery:
         """Return a query that may run.
 
         Args:
             text: What somebody wrote.
             known: The names of the datasets that exist.
+            deltas: Whether it may read what has changed since a refresh: `DELTA(TABLE x)`.
+            relations: Names that it may read as well, each with an underscore first, as no dataset has.
 
         Raises:
             QueryRefusedError: with what was seen, the rule and what to do.
             DatasetNotFoundError: it reads a dataset that does not exist.
         """
         _short_enough(text)
-        tree, findings = self._examined(text)
+        tree, findings = self._examined(text, relations)
         sources = {str(name) for name, _ in findings.tables}
         _refuse_shadowing(findings, known)
+        if findings.deltas and not deltas:
+            raise QueryRefusedError(PURPOSE, remedy=REMEDY)
         for name in sorted(sources):
             if name not in known:
                 if name.startswith(SYSTEM_TABLES):
@@ -70,31 +77,53 @@ class QueryCheck:
                     )
                 raise DatasetNotFoundError.named(name, known)
         sql = self._written(tree)
-        _agree(sql, sources)
+        _agree(sql, sources, relations)
         return CheckedQuery(
             text=text,
             sql=sql,
             sources=tuple(sorted(sources)),
             volatile=tuple(sorted(findings.volatile)),
             random=tuple(sorted(findings.random)),
+            deltas=tuple(sorted({str(name) for name, _ in findings.deltas})),
+            relations=tuple(sorted(findings.relations)),
         )
 
     def versions(self, query: CheckedQuery) -> list[tuple[str, int]]:
         """Return the datasets that the query reads AT a snapshot that it names itself, with that snapshot."""
-        return sorted(self._examined(query.sql)[1].versions)
+        return sorted(self._examined(query.sql, query.relations)[1].versions)
 
-    def pinned(self, query: CheckedQuery, at: int, catalog: str) -> str:
+    def uses(self, query: CheckedQuery) -> dict[str, int]:
+        """Return how often the query reads each of its relations."""
+        return dict(self._examined(query.sql, query.relations)[1].relations)
+
+    def pinned(
+        self,
+        query: CheckedQuery,
+        at: int,
+        catalog: str,
+        changes: Mapping[str, str | None] | None = None,
+        pins: Mapping[str, int] | None = None,
+    ) -> str:
         """Return the SQL that runs: the query checked once more, every dataset in it as of one snapshot.
 
         Args:
             query: A checked query. Its SQL is not trusted: only what passes again is written.
             at: The snapshot; AT in the query itself goes before it.
             catalog: The name under which the lake is attached.
+            changes: For each dataset that DELTA names a query of ours for what has changed; None: all its rows.
+            pins: Datasets that are read at snapshots of their own.
+
+        Raises:
+            QueryRefusedError: DELTA names a dataset that is not among them.
         """
-        tree, findings = self._examined(query.sql)
+        tree, findings = self._examined(query.sql, query.relations)
         if {str(name) for name, _ in findings.tables} != set(query.sources):
             raise QueryRefusedError("The checked query's SQL reads other datasets than its sources.")
-        pin(findings, at, catalog)
+        given = changes or {}
+        if not {str(name) for name, _ in findings.deltas} <= set(given):
+            raise QueryRefusedError(PURPOSE, remedy=REMEDY)
+        trees = {name: None if rows is None else self._parser.tree(rows) for name, rows in given.items()}
+        pin(findings, at, catalog, trees, pins or {})
         return self._written(tree)
 
     def unpinned(
@@ -110,11 +139,11 @@ class QueryCheck:
         tables = unpin(findings, catalog)
         return self._written(tree), tables
 
-    def _examined(self, text: str) -> tuple[Node, Findings]:
+    def _examined(self, text: str, relations: Collection[str] = ()) -> tuple[Node, Findings]:
         _readable(text)
         try:
             tree = self._parser.tree(text)
-            return tree, examine(tree, self._parser.expression)
+            return tree, examine(tree, self._parser.expression, relations)
         except RecursionError:
             raise QueryRefusedError(TOO_DEEP, remedy=TOO_DEEP_REMEDY) from None
 
@@ -151,7 +180,7 @@ def _refuse_shadowing(findings: Findings, known: Collection[str]) -> None:
             )
 
 
-def _agree(sql: str, sources: set[str]) -> None:
+def _agree(sql: str, sources: set[str], relations: Collection[str]) -> None:
     """Raise unless sqlglot sees one query over the same datasets: lineage and transpiling rest on its reading."""
     try:
         statements = sqlglot.parse(sql, read="duckdb")
@@ -161,7 +190,7 @@ def _agree(sql: str, sources: set[str]) -> None:
         forbidden = statement.find(*FORBIDDEN)
         if forbidden is not None:
             raise QueryRefusedError(f"The query has a {forbidden.key.upper()}: exactly one SELECT may be run.")
-        named = {cte.alias.lower() for cte in statement.find_all(exp.CTE)}
+        named = {cte.alias.lower() for cte in statement.find_all(exp.CTE)} | set(relations)
         seen = set()
         for table in statement.find_all(exp.Table):
             if isinstance(table.this, exp.Identifier):

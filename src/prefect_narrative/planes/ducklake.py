@@ -3,7 +3,8 @@
 # ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -21,15 +22,24 @@ from prefect_narrative.planes.connection import (
     Place,
     SpillFolder,
     execute_one,
+    one_view_of,
     open_importer,
     open_reader,
     open_writer,
 )
-from prefect_narrative.planes.errors import DatasetNotFoundError, PlaneClosedError, PlaneUnavailableError
+from prefect_narrative.planes.errors import (
+    ChangesUnknownError,
+    DatasetNotFoundError,
+    PlaneClosedError,
+    PlaneUnavailableError,
+)
 from prefect_narrative.planes.failures import translated
+from prefect_narrative.planes.feeds import changes_since, lost
 from prefect_narrative.planes.lock import PublishLock
 from prefect_narrative.planes.names import DatasetName, dataset_name
 from prefect_narrative.planes.plane import (
+    ChangedRows,
+    Changes,
     CheckedQuery,
     Column,
     Dataset,
@@ -37,12 +47,14 @@ from prefect_narrative.planes.plane import (
     Guard,
     PlaneUsage,
     Published,
+    Relation,
     Rows,
     SourceVersion,
     Stage,
     Write,
 )
 from prefect_narrative.planes.publishing import Publisher, create_internal_tables, find, found_publication
+from prefect_narrative.planes.relations import with_relations
 from prefect_narrative.planes.staging import described, make_stage_folder, remove_unpublished, write_stage
 from prefect_narrative.planes.worker import EngineThread
 from prefect_narrative.settings import Settings, refuse_network_file_system
@@ -146,12 +158,15 @@ class DuckLakePlane:
 
         return self._run(work)
 
-    def check(self, query: str, at: int | None = None) -> CheckedQuery:
+    def check(
+        self, query: str, at: int | None = None, *, deltas: bool = False, relations: Collection[str] = ()
+    ) -> CheckedQuery:
         """Return the query if it is exactly one SELECT over existing datasets with allowed functions only."""
 
         def work() -> CheckedQuery:
             catalog = self._catalog()
-            checked = self._checking().check(query, catalog.tables(catalog.resolve(at)))
+            known = catalog.tables(catalog.resolve(at))
+            checked = self._checking().check(query, known, deltas=deltas, relations=relations)
             self._require(catalog, checked)
             return checked
 
@@ -163,7 +178,7 @@ class DuckLakePlane:
         """Return the columns that a query yields, without running it; `given` are columns that datasets might have."""
 
         def work() -> list[Column]:
-            sql, snapshot = self._runnable(query, at)
+            sql, snapshot = self._runnable(query, at, dict.fromkeys(query.deltas))
             if not given:
                 return described(self._reading(), sql)
             catalog = self._catalog()
@@ -192,18 +207,17 @@ class DuckLakePlane:
             raise ValueError(f"limit is {limit}: it is a number of rows, from 0")
         return self._run(work)
 
-    def versions(self, names: Sequence[str], at: int) -> Sequence[SourceVersion]:
-        """Return which contents of these datasets a query as of snapshot `at` reads."""
+    def versions(self, names: Sequence[str], at: int, pins: Mapping[str, int] | None = None) -> Sequence[SourceVersion]:
+        """Return which contents of these datasets a query as of snapshot `at`, or of their own in `pins`, reads."""
 
         def work() -> list[SourceVersion]:
             catalog = self._catalog()
-            catalog.require([at])
-            tables = catalog.tables(at)
-            keys = [str(dataset_name(name)) for name in names]
-            for key in keys:
-                if key not in tables:
-                    raise DatasetNotFoundError.named(key, tables, at)
-            return [SourceVersion(key, tables[key].table_id, at) for key in keys]
+            found = []
+            for name in names:
+                key = str(dataset_name(name))
+                version = catalog.resolve((pins or {}).get(key, at))
+                found.append(SourceVersion(key, catalog.table(key, version).table_id, version))
+            return found
 
         return self._run(work)
 
@@ -220,6 +234,30 @@ class DuckLakePlane:
 
         return self._run(work)
 
+    def changes(self, seen: SourceVersion, at: int) -> Changes:
+        """Return how much a dataset has changed since contents that were seen, up to snapshot `at`."""
+
+        def work() -> Changes:
+            catalog = self._catalog()
+            catalog.require([at])
+            table = catalog.tables(at).get(seen.name)
+            if table is None or table.table_id != seen.table_id:
+                raise ChangesUnknownError(
+                    f"{seen.name} was {'dropped' if table is None else 'replaced'} since snapshot {seen.snapshot_id}.",
+                    detail={"dataset": seen.name},
+                )
+            return catalog.history.changes(seen, at, catalog.columns(at, table.table_id))
+
+        return self._run(work)
+
+    def has_state(self, view: str, at: int) -> bool:
+        """Return whether a view has a hidden state in a snapshot."""
+        return self._run(lambda: str(dataset_name(view)) in self._catalog().states(at))
+
+    def delta_lost(self, seen: SourceVersion, at: int) -> str | None:
+        """Return why it can't be told what has changed in a dataset since it was seen; None where it can."""
+        return self._run(lambda: lost(self._catalog(), seen, at))
+
     def stage_query(
         self,
         job_id: UUID,
@@ -230,6 +268,9 @@ class DuckLakePlane:
         at: int,
         columns: Sequence[str] | None = None,
         partitioned_by: Sequence[str] = (),
+        since: Mapping[str, SourceVersion | None] | None = None,
+        pins: Mapping[str, int] | None = None,
+        relations: Mapping[str, Relation] | None = None,
     ) -> Stage:
         """Run a query as of a snapshot and write its rows as files, outside any lock.
 
@@ -239,12 +280,16 @@ class DuckLakePlane:
         name = str(dataset_name(dataset))
 
         def work() -> Stage:
-            sql, snapshot = self._runnable(query, at)
             connection = self._reading()
-            kept = chosen(described(connection, sql), columns)
-            folder = make_stage_folder(self._place.staged(job_id, token), name)
-            stage = write_stage(connection, sql, kept, folder, partitioned_by)
-            self._count_read(query, snapshot)
+            with one_view_of(connection) if query.deltas or query.relations else nullcontext():
+                sql, snapshot = self._runnable(query, at, since, pins)
+                if query.relations:
+                    uses = self._checking().uses(query)
+                    sql = with_relations(sql, relations or {}, uses, self._catalog())
+                kept = chosen(described(connection, sql), columns)
+                folder = make_stage_folder(self._place.staged(job_id, token), name)
+                stage = write_stage(connection, sql, kept, folder, partitioned_by)
+            self._count_read(query, snapshot, pins, relations)
             self._count_written(stage)
             return stage
 
@@ -460,16 +505,29 @@ class DuckLakePlane:
             self._check = QueryCheck()
         return self._check
 
-    def _runnable(self, query: CheckedQuery, at: int | None) -> tuple[str, int]:
-        """Return the SQL of a query, pinned to a snapshot, and that snapshot."""
+    def _runnable(
+        self,
+        query: CheckedQuery,
+        at: int | None,
+        since: Mapping[str, SourceVersion | None] | None = None,
+        pins: Mapping[str, int] | None = None,
+    ) -> tuple[str, int]:
+        """Return the SQL of a query, pinned to a snapshot, and that snapshot; `since` is for what DELTA names."""
         catalog = self._catalog()
         snapshot = catalog.resolve(at)
         self._require(catalog, query)
         tables = catalog.tables(snapshot)
         for source in query.sources:
-            if source not in tables:
+            if pins and source in pins:
+                catalog.table(source, catalog.resolve(pins[source]))
+            elif source not in tables:
                 raise DatasetNotFoundError.named(source, tables, snapshot)
-        return self._checking().pinned(query, snapshot, LAKE), snapshot
+        changes = {
+            name: None if seen is None else changes_since(catalog, seen, snapshot)
+            for name, seen in (since or {}).items()
+            if name in query.deltas
+        }
+        return self._checking().pinned(query, snapshot, LAKE, changes, pins), snapshot
 
     def _require(self, catalog: Catalog, query: CheckedQuery) -> None:
         """Raise unless every dataset that the query reads AT a snapshot was there."""
@@ -512,12 +570,25 @@ class DuckLakePlane:
                     reason = broken
             raise importing.unreadable(reason, files, kind) from error
 
-    def _count_read(self, query: CheckedQuery, at: int) -> None:
-        if query.sources:
-            catalog = self._catalog()
-            tables = catalog.tables(at)
-            found = catalog.datasets(at, [tables[source] for source in query.sources])
+    def _count_read(
+        self,
+        query: CheckedQuery,
+        at: int,
+        pins: Mapping[str, int] | None = None,
+        relations: Mapping[str, Relation] | None = None,
+    ) -> None:
+        catalog = self._catalog()
+        versions = {source: (pins or {}).get(source, at) for source in query.sources}
+        for version in sorted(set(versions.values())):
+            tables = catalog.tables(version)
+            found = catalog.datasets(version, [tables[name] for name, one in versions.items() if one == version])
             self._add_usage(read_rows=sum(one.rows for one in found), read_bytes=sum(one.bytes for one in found))
+        for name in query.relations:
+            relation = (relations or {})[name]
+            if isinstance(relation, ChangedRows):
+                changes = relation.changes
+                inserted = relation.kind == "inserted"
+                self._add_usage(read_rows=changes.inserted_rows if inserted else changes.deleted_rows)
 
     def _count_written(self, stage: Stage) -> None:
         self._add_usage(written_rows=stage.rows, written_bytes=stage.bytes)

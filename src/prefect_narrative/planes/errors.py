@@ -100,6 +100,25 @@ class ColumnMismatchError(NarrativeError, ValueError):
     remedy = "Give the query the dataset's columns, with CAST where a type differs, or overwrite the dataset."
 
 
+class DeltaLostError(NarrativeError, LookupError):
+    """What has changed in a dataset since it was read last can't be told any more."""
+
+    kind: ClassVar[FailureKind] = FailureKind.DATA
+    code: ClassVar[str] = "delta_lost"
+    remedy = (
+        "Refresh the view with mode=full: it is filled anew from what its sources hold now. Rows that they hold no "
+        "longer are then gone from the view too."
+    )
+
+
+class ChangesUnknownError(NarrativeError, LookupError):
+    """What became of a dataset since it was read last can't be told row by row."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "changes_unknown"
+    remedy = "Refresh the view in full (mode auto does so by itself), or keep snapshots for longer between refreshes."
+
+
 class UnstorableColumnError(ColumnMismatchError):
     """A column's name or type can't be kept in a dataset."""
 

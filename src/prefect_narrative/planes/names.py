@@ -7,6 +7,8 @@ from prefect_narrative.planes.errors import InvalidNameError, shortened
 
 INTERNAL_SCHEMA = "_narrative"
 """Schema of our own tables in the lake. No dataset's name can reach it, since names start with a letter."""
+STATE_PREFIX = "state_"
+"""Before a view's name, the name of the table with its hidden state, in the internal schema."""
 MAIN_SCHEMA = "main"
 MAX_NAME_LENGTH = 128
 RESERVED_SCHEMAS = frozenset({"information_schema", "pg_catalog", "temp", "system", "memory", "lake"})
@@ -52,6 +54,11 @@ def dataset_name(text: str) -> DatasetName:
     if name.schema in RESERVED_SCHEMAS:
         raise InvalidNameError(f"{shown} is no dataset's name: the schema {name.schema!r} belongs to the engine.")
     return name
+
+
+def state_table(view: DatasetName) -> DatasetName:
+    """Return the name of the table with a view's hidden state. Only our own statements can reach it."""
+    return DatasetName(INTERNAL_SCHEMA, f"{STATE_PREFIX}{view}")
 
 
 def quoted(identifier: str) -> str:

@@ -1,6 +1,6 @@
 """What a data plane is: where data lives and queries run. It knows neither Prefect nor jobs, only an id and a token."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -72,6 +72,10 @@ class CheckedQuery:
     """Functions in it whose value depends on the time of the run, sorted."""
     random: tuple[str, ...]
     """Functions in it whose value is random, sorted."""
+    deltas: tuple[str, ...] = ()
+    """Datasets whose changes it reads with DELTA, sorted; they are among its sources."""
+    relations: tuple[str, ...] = ()
+    """Names in it that stand for other rows than a dataset's, see `Relation`, sorted. A user's query has none."""
 
 
 @dataclass(frozen=True)
@@ -95,21 +99,87 @@ class Stage:
     bytes: int
 
 
+ROW_ID = "narrative_row_id"
+"""The column in which a row's id stands, which it keeps for as long as the row is there."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What became of a dataset between two snapshots; told from metadata, no row is read."""
+
+    dataset: str
+    table_id: int
+    first: int
+    """The snapshot that was seen before."""
+    last: int
+    """The snapshot up to which, and with which, changes count."""
+    columns: tuple[Column, ...]
+    """The dataset's, at both."""
+    inserts: bool
+    """Whether rows may have been inserted. An update deletes a row and inserts it anew."""
+    deletes: bool
+    """Whether rows may have been deleted."""
+    inserted_rows: int
+    """At most so many."""
+    deleted_rows: int
+    """At most so many."""
+
+
+@dataclass(frozen=True)
+class ChangedRows:
+    """The rows that were inserted between two snapshots, or those that were deleted, with the dataset's columns."""
+
+    changes: Changes
+    kind: Literal["inserted", "deleted"]
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """The rows of a dataset, or of a view's hidden state, in one snapshot; their ids in the column `ROW_ID`."""
+
+    dataset: str
+    at: int
+    state: bool = False
+
+
+Relation = ChangedRows | StoredRows | Stage
+"""What a name in a query may stand for when the query is one of ours. Such a name starts with an underscore."""
+
+
+@dataclass(frozen=True)
+class StateWrite:
+    """What is written of a view's hidden state, beside its rows."""
+
+    mode: Literal["replace", "change"]
+    stage: Stage
+    """All rows, or those to add."""
+    deletes: Stage | None = None
+    """With `change`: the ids of the rows to delete, in the one column `ROW_ID`."""
+
+
 @dataclass(frozen=True)
 class Write:
     """One dataset's part of a publication."""
 
     dataset: str
-    mode: Literal["create", "replace", "append", "describe", "drop"]
+    mode: Literal["create", "replace", "append", "change", "describe", "drop"]
     """`create` refuses an existing dataset; `replace` makes or replaces it; `append` adds rows to an existing one;
-    `describe` leaves the data and sets the properties; `drop` removes both from the newest snapshot on."""
+    `change` deletes rows of an existing one and adds others; `describe` leaves the data and sets the properties;
+    `drop` removes both from the newest snapshot on."""
     stage: Stage | None = None
-    """The data; None with `describe` and `drop`."""
+    """The data; None with `describe` and `drop`, and with `change` where no row is added."""
     kind: Literal["dataset", "view"] = "dataset"
     properties: Mapping[str, Any] | None = None
     """Replaces the properties where it is not None."""
     replaces: int | None = None
     """The table id that the rows were made to replace; None: whatever is there."""
+    deletes: Stage | None = None
+    """With `change`: the ids of the rows to delete, in the one column `ROW_ID`."""
+    since: int | None = None
+    """The snapshot in which the dataset was read; it is overtaken where its rows, or its properties, have changed after
+    that. Needed with `change`. None: it does not matter."""
+    state: StateWrite | None = None
+    """A view's hidden state. Any write that replaces or drops the dataset without one removes the state."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +245,16 @@ class Plane(Protocol):
         """
         ...
 
-    def check(self, query: str, at: int | None = None) -> CheckedQuery:
+    def check(
+        self, query: str, at: int | None = None, *, deltas: bool = False, relations: Collection[str] = ()
+    ) -> CheckedQuery:
         """Return the query if it is exactly one SELECT over existing datasets with allowed functions only.
+
+        Args:
+            query: What somebody wrote.
+            at: The snapshot whose datasets count; None: the newest.
+            deltas: Whether it may read what has changed since a view's last refresh: `DELTA(TABLE x)`.
+            relations: Names that a query of ours may read as well, see `Relation`.
 
         Raises:
             QueryRefusedError: with what was seen, the rule and what to do.
@@ -203,8 +281,8 @@ class Plane(Protocol):
         """Run a query as of a snapshot (None: the newest) and return its first `limit` rows."""
         ...
 
-    def versions(self, names: Sequence[str], at: int) -> Sequence[SourceVersion]:
-        """Return which contents of these datasets a query as of snapshot `at` reads."""
+    def versions(self, names: Sequence[str], at: int, pins: Mapping[str, int] | None = None) -> Sequence[SourceVersion]:
+        """Return which contents of these datasets a query as of snapshot `at`, or of their own in `pins`, reads."""
         ...
 
     def changed(self, seen: SourceVersion, at: int) -> bool:
@@ -212,6 +290,26 @@ class Plane(Protocol):
 
         True as well where it can't be known: table replaced, history expired. Compaction is no change.
         """
+        ...
+
+    def delta_lost(self, seen: SourceVersion, at: int) -> str | None:
+        """Return why it can't be told what has changed in a dataset since it was seen; None where it can.
+
+        It was replaced, its columns were, or its history has expired.
+        """
+        ...
+
+    def changes(self, seen: SourceVersion, at: int) -> Changes:
+        """Return how much a dataset has changed since contents that were seen, up to snapshot `at`.
+
+        Raises:
+            ChangesUnknownError: it was replaced, its columns have changed, or its history can't be read.
+            SnapshotNotFoundError: `at` does not exist.
+        """
+        ...
+
+    def has_state(self, view: str, at: int) -> bool:
+        """Return whether a view has a hidden state in a snapshot."""
         ...
 
     def stage_query(
@@ -224,6 +322,9 @@ class Plane(Protocol):
         at: int,
         columns: Sequence[str] | None = None,
         partitioned_by: Sequence[str] = (),
+        since: Mapping[str, SourceVersion | None] | None = None,
+        pins: Mapping[str, int] | None = None,
+        relations: Mapping[str, Relation] | None = None,
     ) -> Stage:
         """Run a query as of a snapshot and write its rows as files, outside any lock.
 
@@ -233,10 +334,16 @@ class Plane(Protocol):
             dataset: What the rows are for.
             query: The checked query.
             at: The snapshot that it reads.
+            pins: Datasets that it reads at snapshots of their own.
+            relations: What names in it stand for that are no datasets.
             columns: Keep exactly these columns of the query, in this order; None: all.
             partitioned_by: Keep the rows of each partition in files of their own, see `planes.partitioning`.
+            since: For each dataset that the query reads with DELTA what was seen of it: DELTA yields the rows that have
+                come or changed since, as they are now, and nothing for those that are gone. None: all its rows.
 
         Raises:
+            DeltaLostError: it can't be told what has changed in a dataset since it was seen.
+            QueryRefusedError: DELTA reads a dataset that `since` does not name.
             InvalidPartitionError: a partition key is no column of the rows, or of a type that does not do.
             TooManyPartitionsError: the rows fall into too many partitions.
         """

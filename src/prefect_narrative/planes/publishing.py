@@ -1,6 +1,6 @@
 """Publishes once: staged files, properties and the job's result become visible in one transaction, under the lock."""
 
-# ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
+# ruff: noqa: S608  (identifiers are our own, values are literals or parameters)
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -8,35 +8,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect_narrative.errors import NarrativeError
-from prefect_narrative.planes.catalog import Catalog, Table
-from prefect_narrative.planes.columns import check_append
+from prefect_narrative.planes.catalog import Catalog
 from prefect_narrative.planes.connection import LAKE, Place
-from prefect_narrative.planes.errors import (
-    DatasetExistsError,
-    DatasetNotFoundError,
-    FencedError,
-    OvertakenError,
-    PublicationUnknownError,
-    StageLostError,
-    WrongKindError,
-)
+from prefect_narrative.planes.errors import FencedError, PublicationUnknownError
 from prefect_narrative.planes.failures import said, translated
-from prefect_narrative.planes.names import (
-    INTERNAL_SCHEMA,
-    MAIN_SCHEMA,
-    DatasetName,
-    dataset_name,
-    literal,
-    quoted,
-)
-from prefect_narrative.planes.plane import Guard, Published, Stage, Write
-from prefect_narrative.planes.staging import staged_files
+from prefect_narrative.planes.names import INTERNAL_SCHEMA, literal
+from prefect_narrative.planes.plane import Guard, Published, Write
+from prefect_narrative.planes.writing import DATASETS, DatasetWriter
 
 if TYPE_CHECKING:
     import duckdb
 
 PUBLICATIONS = f"{LAKE}.{INTERNAL_SCHEMA}.publications"
-DATASETS = f"{LAKE}.{INTERNAL_SCHEMA}.datasets"
 AUTHOR = "prefect-narrative"
 
 
@@ -114,11 +97,11 @@ class Publisher:
             snapshot_id = connection.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()[0][0] + 1
             recorded = {**result, "snapshot_id": snapshot_id}
             catalog = Catalog(lambda statement, values: connection.execute(statement, list(values)).fetchall())
-            tables = catalog.tables(snapshot_id - 1)
             if guard is not None:
                 guard(catalog.descriptions(snapshot_id - 1))
+            writer = DatasetWriter(connection, catalog, self._place.staged(job_id, token), job_id)
             for write in writes:
-                self._write(connection, catalog, tables, write, job_id, token)
+                writer.write(write)
             self._record(connection, job_id, token, json.dumps(recorded))
             what = ", ".join(f"{write.mode} {write.dataset}" for write in writes) or "publish nothing"
             extra = json.dumps({"job_id": str(job_id), "token": token})
@@ -135,90 +118,6 @@ class Publisher:
                 return Published(snapshot_id=snapshot_id, result=recorded, found=False)
             raise
         return Published(snapshot_id=snapshot_id, result=recorded, found=False)
-
-    def _write(
-        self,
-        connection: "duckdb.DuckDBPyConnection",
-        catalog: Catalog,
-        tables: Mapping[str, Table],
-        write: Write,
-        job_id: UUID,
-        token: int,
-    ) -> None:
-        name = dataset_name(write.dataset)
-        table = tables.get(str(name))
-        if write.mode == "create" and table is not None:
-            raise DatasetExistsError(f"There is a dataset {str(name)!r} already.", detail={"dataset": str(name)})
-        if write.mode in {"append", "describe", "drop"} and table is None:
-            raise DatasetNotFoundError.named(str(name), tables)
-        if write.replaces is not None and (table is None or table.table_id != write.replaces):
-            raise OvertakenError(
-                f"The rows were made for table {write.replaces} of {str(name)!r}, which is "
-                f"{'gone' if table is None else f'table {table.table_id}'} now.",
-                detail={"dataset": str(name), "expected": write.replaces, "found": table and table.table_id},
-            )
-        if write.mode == "drop":
-            self._drop(connection, name, write)
-            return
-        if write.mode != "describe":
-            if write.stage is None:
-                raise ValueError(f"mode {write.mode!r} needs a stage")
-            self._check_stage(write.stage, job_id, token)
-            if write.mode == "append" and table is not None:
-                has = catalog.datasets(catalog.newest(), [table])[0].columns
-                check_append(str(name), has, write.stage.columns)
-            else:
-                if name.schema != MAIN_SCHEMA:
-                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {LAKE}.{quoted(name.schema)}")
-                columns = ", ".join(f"{quoted(column.name)} {column.type}" for column in write.stage.columns)
-                connection.execute(f"CREATE OR REPLACE TABLE {name.sql} ({columns})")
-            if write.stage.rows:
-                files = literal(f"{write.stage.folder}/**/*.parquet")
-                connection.execute(
-                    f"CALL ducklake_add_data_files({literal(LAKE)}, {literal(name.table)}, {files}, "
-                    f"schema => {literal(name.schema)}, hive_partitioning => false)"
-                )
-        self._describe(connection, str(name), write, job_id, exists=table is not None)
-
-    @staticmethod
-    def _drop(connection: "duckdb.DuckDBPyConnection", name: DatasetName, write: Write) -> None:
-        """Remove a dataset from the newest snapshot on; the older ones, and its files, are there until they expire."""
-        row = connection.execute(f"SELECT kind FROM {DATASETS} WHERE dataset = ?", [str(name)]).fetchone()
-        kind = "dataset" if row is None else row[0]
-        if kind != write.kind:
-            raise WrongKindError(f"{str(name)!r} is a {kind}, not a {write.kind}.", detail={"dataset": str(name)})
-        connection.execute(f"DROP TABLE {name.sql}")
-        connection.execute(f"DELETE FROM {DATASETS} WHERE dataset = ?", [str(name)])
-
-    def _check_stage(self, stage: Stage, job_id: UUID, token: int) -> None:
-        if not stage.folder.is_relative_to(self._place.staged(job_id, token)):
-            raise ValueError(f"{stage.folder} was not staged by attempt {token} of job {job_id}")
-        if sum(size for _, size in staged_files(stage.folder)) != stage.bytes:
-            raise StageLostError(f"The files staged in {stage.folder} are not there any more, or not as they were.")
-
-    @staticmethod
-    def _describe(
-        connection: "duckdb.DuckDBPyConnection", dataset: str, write: Write, job_id: UUID, *, exists: bool
-    ) -> None:
-        """Keep kind and properties; those that are there stay where the write brings none."""
-        row = connection.execute(f"SELECT kind, properties FROM {DATASETS} WHERE dataset = ?", [dataset]).fetchone()
-        if row is not None and not exists:  # the dataset was dropped and comes back as a new one
-            connection.execute(f"DELETE FROM {DATASETS} WHERE dataset = ?", [dataset])
-            row = None
-        if exists and write.kind != (row[0] if row is not None else "dataset"):
-            raise WrongKindError(
-                f"{dataset!r} is a {row[0] if row is not None else 'dataset'}, and these rows are a {write.kind}'s.",
-                detail={"dataset": dataset},
-            )
-        given = None if write.properties is None else json.dumps(dict(write.properties))
-        if row is None:
-            connection.execute(
-                f"INSERT INTO {DATASETS} VALUES (?, ?, ?, ?)", [dataset, write.kind, given or "{}", job_id]
-            )
-        elif given is not None and given != row[1]:
-            connection.execute(
-                f"UPDATE {DATASETS} SET properties = ?, job_id = ? WHERE dataset = ?", [given, job_id, dataset]
-            )
 
     @staticmethod
     def _record(connection: "duckdb.DuckDBPyConnection", job_id: UUID, token: int, result: str) -> None:

@@ -8,11 +8,12 @@ text can differ from what runs. SQL that is written from a tree is read again an
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_narrative.planes import functions
+from prefect_narrative.planes import deltas, functions
 from prefect_narrative.planes.errors import InvalidNameError, QueryRefusedError, nearest, shortened
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, MAIN_SCHEMA, DatasetName, dataset_name
 from prefect_narrative.planes.nodes import ALL_ROWS, NOTHING, Node, cast, constant, true
@@ -47,11 +48,15 @@ class Findings:
 
     tables: list[tuple[DatasetName, Node]] = field(default_factory=list)
     """Each reference to a dataset, with its node in the tree."""
+    deltas: list[tuple[DatasetName, Node]] = field(default_factory=list)
+    """Each DELTA of a dataset, with its node in the tree."""
     versions: set[tuple[str, int]] = field(default_factory=set)
     """Datasets that the query reads AT a snapshot, with that snapshot."""
     volatile: set[str] = field(default_factory=set)
     random: set[str] = field(default_factory=set)
     cte_names: set[str] = field(default_factory=set)
+    relations: Counter[str] = field(default_factory=Counter)
+    """Names of ours that stand for other rows, with how often they are read."""
 
 
 class Parser:
@@ -81,7 +86,7 @@ class Parser:
         Raises:
             QueryRefusedError: it is something else.
         """
-        answer = self._ask("SELECT json_serialize_sql(?)", text)
+        answer = self._ask("SELECT json_serialize_sql(?)", deltas.parenthesised(text))
         found = json.loads(answer, parse_constant=_refuse_number)
         if found["error"]:
             raise QueryRefusedError(_syntax_message(text, found))
@@ -127,30 +132,43 @@ class Parser:
         return row[0]
 
 
-def examine(tree: Node, expression: Callable[[Node], str]) -> Findings:
+def examine(tree: Node, expression: Callable[[Node], str], relations: Collection[str] = ()) -> Findings:
     """Check every node of a query's tree; prepare the tree, in place, for being written as SQL.
 
     Args:
         tree: What the parser read.
         expression: Writes an expression as SQL.
+        relations: Names of ours that it may read, too; with an underscore first, as no dataset's name has.
 
     Raises:
         QueryRefusedError: a node is none of those allowed.
     """
     findings = Findings()
-    _Examiner(findings, expression).query(tree["node"], frozenset())
+    _Examiner(findings, expression, relations).query(tree["node"], frozenset())
     for name, _ in findings.tables:
         if name.schema == MAIN_SCHEMA and name.table in findings.cte_names:
             raise QueryRefusedError(f"The query reads {name.table!r} outside of the WITH that names it.")
     return findings
 
 
-def pin(findings: Findings, at: int, catalog: str) -> None:
-    """Let every reference to a dataset read snapshot `at`, in place, where the query names no snapshot itself."""
-    for _, node in findings.tables:
+def pin(findings: Findings, at: int, catalog: str, changes: Mapping[str, Node | None], pins: Mapping[str, int]) -> None:
+    """Let every reference to a dataset read snapshot `at`, in place, where the query names no snapshot itself.
+
+    Args:
+        findings: What the query was seen to use.
+        at: The snapshot.
+        catalog: The name under which the lake is attached.
+        changes: For each dataset that DELTA names the tree of a query for what has changed; None: all its rows.
+        pins: Datasets that are read at snapshots of their own.
+    """
+    for name, node in findings.tables:
         node["catalog_name"] = catalog
         if node["at_clause"] is None:
-            node["at_clause"] = {"unit": "VERSION", "expr": constant("BIGINT" if at >= 2**31 else "INTEGER", at)}
+            version = pins.get(str(name), at)
+            kind = "BIGINT" if version >= 2**31 else "INTEGER"
+            node["at_clause"] = {"unit": "VERSION", "expr": constant(kind, version)}
+    for name, node in findings.deltas:
+        deltas.read_instead(node, name, changes[str(name)])
 
 
 def unpin(findings: Findings, catalog: str) -> dict[DatasetName, tuple[DatasetName, int | None]]:
@@ -170,14 +188,19 @@ def unpin(findings: Findings, catalog: str) -> dict[DatasetName, tuple[DatasetNa
         node["alias"] = node["alias"] or node["table_name"]
         node["table_name"] = f"{name.table}@{version}"
         tables[DatasetName(name.schema, node["table_name"])] = (name, version)
+    for name, node in findings.deltas:
+        deltas.read_instead(node, name, None)
     return tables
 
 
 class _Examiner:
     """Walks a tree. `scope` holds the names that WITH has given to subqueries, in lower case."""
 
-    def __init__(self, findings: Findings, expression: Callable[[Node], str]) -> None:
+    def __init__(self, findings: Findings, expression: Callable[[Node], str], relations: Collection[str]) -> None:
+        if not all(name.startswith("_") for name in relations):
+            raise ValueError(f"a relation's name starts with an underscore: {sorted(relations)}")
         self.findings = findings
+        self.relations = frozenset(relations)
         self.expression = expression
         self.by_class: Mapping[str, Callable[[Node, frozenset[str]], None]] = {
             "FUNCTION": self.function,
@@ -262,6 +285,9 @@ class _Examiner:
             if node["at_clause"] is not None:
                 raise QueryRefusedError(f"{shown} is a subquery's name: AT is for datasets.")
             return
+        if len(parts) == 1 and parts[0] in self.relations and node["at_clause"] is None:
+            self.findings.relations[parts[0]] += 1
+            return
         if len(parts) == 3:
             raise QueryRefusedError(f"{shown} has three parts: a dataset is `name` or `schema.name`.")
         if parts[0].lower() == INTERNAL_SCHEMA:
@@ -295,14 +321,29 @@ class _Examiner:
     def table_function(self, node: Node, scope: frozenset[str]) -> None:
         call = node["function"]
         name = call.get("function_name", "").lower()
+        if call.get("class") == "FUNCTION" and name == deltas.FUNCTION:
+            self.delta(node, scope)
+            return
         if call.get("class") != "FUNCTION" or name not in functions.TABLE_FUNCTIONS or call["schema"]:
             allowed = ", ".join(sorted(functions.TABLE_FUNCTIONS))
             raise QueryRefusedError(f"FROM calls {shortened(name, 80)}(): only {allowed} may stand there.")
         self.sample(node)
         self.children(node, scope)
 
+    def delta(self, node: Node, scope: frozenset[str]) -> None:
+        table = deltas.table_in(node)
+        if not table["schema_name"] and table["table_name"].lower() in scope:
+            raise QueryRefusedError(
+                f"DELTA(TABLE {shortened(table['table_name'], 80)}) names a subquery: it is for datasets."
+            )
+        self.sample(node)
+        self.table(table, scope)
+        self.findings.deltas.append((self.findings.tables[-1][0], node))
+
     def function(self, node: Node, scope: frozenset[str]) -> None:
         name = node["function_name"].lower()
+        if name == deltas.FUNCTION:
+            raise QueryRefusedError(deltas.FORM, remedy=deltas.PURPOSE)
         if name not in functions.ALLOWED:
             raise QueryRefusedError(
                 f"The function {shortened(name, 80)}() is not among those that a query may use."

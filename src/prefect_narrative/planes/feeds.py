@@ -1,0 +1,103 @@
+"""SQL for the rows of a dataset that came or changed between two snapshots, as they are at the later one.
+
+A row counts once however often it was changed, and not at all where it is as it was before, or gone. Three ways lead
+there, the quickest that can be trusted is taken:
+
+- Where rows were only added, the lake's feed of insertions is what is wanted. It reads nothing but new files.
+- Where rows were deleted or updated too, the feed says which rows (by their row ids) to compare with what they were.
+- Where files were rewritten meanwhile, row ids have changed and the feed's old values are not always those that were
+  there (seen with DuckLake 1.0): both snapshots are compared as a whole, by value.
+"""
+
+# ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
+
+from collections.abc import Sequence
+
+from prefect_narrative.planes.catalog import Catalog
+from prefect_narrative.planes.connection import LAKE
+from prefect_narrative.planes.errors import DeltaLostError
+from prefect_narrative.planes.history import COMPACTIONS, INSERTIONS
+from prefect_narrative.planes.names import DatasetName, dataset_name, literal, quoted
+from prefect_narrative.planes.plane import Column, SourceVersion
+
+ONLY_ADDED = INSERTIONS | {"merge_adjacent"}
+"""Kinds of changes after which the feed of insertions is true."""
+FEED_COLUMNS = frozenset({"change_type", "rowid", "snapshot_id"})
+"""Names that the lake's feed has for itself; a dataset's own columns of these names hide them."""
+
+
+def lost(catalog: Catalog, seen: SourceVersion, at: int) -> str | None:
+    """Return why it can't be told what has changed in a dataset since it was seen; None where it can."""
+    table = catalog.tables(at).get(seen.name)
+    if table is None:
+        return "it is gone"
+    if table.table_id != seen.table_id:
+        return "it was replaced"
+    if at <= seen.snapshot_id:
+        return None
+    if catalog.change_kinds(seen.table_id, seen.snapshot_id, at) is None:
+        return f"the history since snapshot {seen.snapshot_id} has expired"
+    if catalog.columns(at, seen.table_id) != catalog.columns(seen.snapshot_id, seen.table_id):
+        return "its columns have changed"
+    return None
+
+
+def changes_since(catalog: Catalog, seen: SourceVersion, at: int) -> str:
+    """Return a query for the rows of a dataset at snapshot `at` that were not there, or not so, when it was seen.
+
+    It must run in the transaction in which the catalog was read: compaction may come in between otherwise.
+
+    Raises:
+        DeltaLostError: it can't be told.
+    """
+    reason = lost(catalog, seen, at)
+    if reason is not None:
+        raise DeltaLostError(
+            f"What has changed in {seen.name!r} since the view's last refresh can't be told: {reason}.",
+            detail={"dataset": seen.name, "snapshot_id": seen.snapshot_id},
+        )
+    name = dataset_name(seen.name)
+    columns = catalog.columns(at, seen.table_id)
+    named = ", ".join(quoted(column.name) for column in columns)
+    if at <= seen.snapshot_id:
+        return f"SELECT {named} FROM {name.sql} AT (VERSION => {at}) WHERE 1 = 0"
+    kinds = catalog.change_kinds(seen.table_id, seen.snapshot_id, catalog.newest())
+    if kinds is not None and kinds <= ONLY_ADDED:
+        return f"SELECT {named} FROM {_feed('insertions', name, seen, at)}"
+    hidden = any(column.name.lower() in FEED_COLUMNS for column in columns)
+    if kinds is None or hidden or kinds & COMPACTIONS:
+        return (
+            f"SELECT {named} FROM {name.sql} AT (VERSION => {at}) "
+            f"EXCEPT ALL SELECT {named} FROM {name.sql} AT (VERSION => {seen.snapshot_id})"
+        )
+    return _compared(name, seen, at, columns)
+
+
+def _compared(name: DatasetName, seen: SourceVersion, at: int, columns: Sequence[Column]) -> str:
+    """Return a query that compares the rows that the feed names with what they were."""
+    names = [quoted(column.name) for column in columns]
+    row = _free_name(columns)
+    same = " AND ".join(f"was.{one} IS NOT DISTINCT FROM now.{one}" for one in names)
+
+    def rows(version: int) -> str:
+        return (
+            f"SELECT rowid AS {row}, {', '.join(names)} FROM {name.sql} AT (VERSION => {version}) "
+            f"WHERE rowid IN (SELECT {row} FROM touched)"
+        )
+
+    return (
+        f"WITH touched AS MATERIALIZED (SELECT DISTINCT rowid AS {row} FROM {_feed('changes', name, seen, at)} "
+        "WHERE change_type IN ('insert', 'update_postimage')) "
+        f"SELECT {', '.join(f'now.{one}' for one in names)} FROM ({rows(at)}) AS now "
+        f"WHERE NOT EXISTS (SELECT 1 FROM ({rows(seen.snapshot_id)}) AS was WHERE was.{row} = now.{row} AND {same})"
+    )
+
+
+def _feed(what: str, name: DatasetName, seen: SourceVersion, at: int) -> str:
+    words = ", ".join(map(literal, (LAKE, name.schema, name.table)))
+    return f"ducklake_table_{what}({words}, {seen.snapshot_id + 1}, {at})"
+
+
+def _free_name(columns: Sequence[Column]) -> str:
+    taken = {column.name.lower() for column in columns}
+    return next(name for number in range(len(taken) + 1) if (name := f"row_{number}") not in taken)
