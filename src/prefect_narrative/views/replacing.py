@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.planes.errors import shortened
+from prefect_narrative.planes.names import dataset_name
 from prefect_narrative.planes.plane import CheckedQuery, Column, Plane
 from prefect_narrative.views.definition import ViewDefinition
 from prefect_narrative.views.lineage import Lineage
@@ -99,11 +100,18 @@ def _why(plane: Plane, reader: str, view: str, new: Sequence[Column], retyped: d
             return f"it would have {len(types)} columns called {before[name].name}"
         if types[0] != before[name].type:
             return f"its column {before[name].name} would be {types[0]}, no longer {before[name].type}"
-    read = _columns_named(query)
+    read = _columns_named(query, view)
     return next((why for name, why in retyped.items() if name in read), None)
 
 
-def _columns_named(query: CheckedQuery) -> set[str]:
-    """Return the names of all columns that a query names anywhere, of whatever dataset they are."""
+def _columns_named(query: CheckedQuery, view: str) -> set[str]:
+    """Return the names of all columns that a query names anywhere, of whatever dataset they are.
+
+    None where it reads the view only AT snapshots that it names itself: they stay as they are.
+    """
     tree = sqlglot.parse_one(query.sql, read="duckdb")
+    wanted = tuple(dataset_name(view))
+    tables = (table for table in tree.find_all(exp.Table) if (table.db.lower(), table.name.lower()) == wanted)
+    if all(table.args.get("when") for table in tables):
+        return set()
     return {column.name.casefold() for column in tree.find_all(exp.Column)}
