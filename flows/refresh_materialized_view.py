@@ -5,10 +5,11 @@ from typing import Literal
 
 from prefect_narrative.blocks import load_plane
 from prefect_narrative.flows.inputs import DatasetName, PlaneName
-from prefect_narrative.flows.scheduled import scheduled, whose
+from prefect_narrative.flows.scheduled import await_turn, scheduled, whose
 from pydantic import BaseModel
 
 from prefect_narrative.jobs.context import current_job
+from prefect_narrative.jobs.hooks import here
 from prefect_narrative.jobs.job import job, step
 from prefect_narrative.planes.plane import Plane, Published, Stage
 from prefect_narrative.views.refreshing import RefreshPlan, plan_refresh, stage_view, view_write
@@ -66,6 +67,8 @@ def refresh_materialized_view(
     context.on_end(lambda: plane.discard(context.job_id, context.token))
     published = plane.published(context.job_id)
     if published is None:
+        if asked:
+            await_turn(context, here()[0], view, data_plane)
         context.progress("comparing the sources", until=0.05)
         plan = compare(plane, view, mode, asked.due if asked else None)
         context.describe(sources=plan.query.sources)
