@@ -125,7 +125,7 @@ class Cascade:
                 self._cancel(client)
                 raise
         self._judge(members)
-        return sorted(self._done, key=lambda child: members.index(child.view))
+        return self._in_order(members)
 
     def _ask(self, client: SyncPrefectClient, view: str) -> UUID:
         """Ask for the refresh of a dependant, or find the one that an earlier attempt asked for."""
@@ -190,6 +190,9 @@ class Cascade:
             except httpx.HTTPError as exc:
                 logger.warning("The refresh of %s (job %s) could not be cancelled: %s", view, job_id, exc)
 
+    def _in_order(self, members: tuple[str, ...]) -> list[ChildRefresh]:
+        return sorted(self._done, key=lambda child: members.index(child.view))
+
     def _judge(self, members: tuple[str, ...]) -> None:
         failed = [child for child in self._done if child.state != "completed"]
         if not failed:
@@ -200,7 +203,7 @@ class Cascade:
         raise CascadeFailedError(
             f"{len(failed)} of {len(members)} dependants of {self._view} were not refreshed. {told}{then}",
             detail={
-                "children": [child.model_dump(mode="json") for child in self._done],
+                "children": [child.model_dump(mode="json") for child in self._in_order(members)],
                 "not_refreshed": left,
                 "base_snapshot": self._base,
             },

@@ -1,18 +1,23 @@
 """`refresh-materialized-view`: bring a view up to date."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from prefect_narrative.blocks import load_plane
+from prefect_narrative.flows.cascading import Cascade, ChildRefresh
 from prefect_narrative.flows.inputs import DatasetName, PlaneName
 from prefect_narrative.flows.scheduled import await_turn, scheduled, whose
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.hooks import here
 from prefect_narrative.jobs.job import job, step
 from prefect_narrative.planes.plane import Plane, Published, Stage
+from prefect_narrative.views.lineage import Lineage
 from prefect_narrative.views.refreshing import RefreshPlan, plan_refresh, stage_view, view_write
+
+SnapshotId = Annotated[int, Field(ge=0)]
 
 BY_SCHEDULE = ""
 """Stands for the view that the run's schedule is called after: no caller may leave the view out, see `Declaration`."""
@@ -43,12 +48,18 @@ class ViewRefreshed(BaseModel):
     rows: int
     """Rows in the view now."""
     sources: list[SourceRead]
+    base_snapshot: int
+    """The snapshot as of which the sources were read."""
+    children: list[ChildRefresh] = []
+    """With cascade=downstream: what became of each view that is made from this one, in the order of their refresh."""
 
 
 @job(type="refresh-materialized-view", label="refresh view {view}", dataset="view")
 def refresh_materialized_view(
     view: DatasetName = BY_SCHEDULE,
     mode: Literal["auto", "full"] = "auto",
+    cascade: Literal["none", "downstream"] = "none",
+    source_snapshots: dict[DatasetName, SnapshotId] | None = None,
     data_plane: PlaneName = "default",
 ) -> ViewRefreshed:
     """Bring a view up to date with its sources; readers see the old or the new rows, never a mixture.
@@ -56,6 +67,8 @@ def refresh_materialized_view(
     Args:
         view: The view's name.
         mode: auto leaves the view alone when its sources are unchanged; full runs its query in any case.
+        cascade: downstream refreshes the views that are made from this one too, in order, each by a job of its own.
+        source_snapshots: Snapshots at which to read these sources; the newest for all others. Cascades use it.
         data_plane: The data plane that the view lives in.
     """
     context = current_job()
@@ -70,28 +83,41 @@ def refresh_materialized_view(
         if asked:
             await_turn(context, here()[0], view, data_plane)
         context.progress("comparing the sources", until=0.05)
-        plan = compare(plane, view, mode, asked.due if asked else None)
+        plan = compare(plane, view, mode, asked.due if asked else None, source_snapshots)
         context.describe(sources=plan.query.sources)
         if plan.action == "no_data":
-            return _unchanged(plan)
-        context.progress("running the query", start=0.05, until=0.9)
-        stage = run_query(plane, plan)
-        context.progress("publishing", start=0.9)
-        published = publish_refresh(plane, plan, stage)
-    return ViewRefreshed.model_validate(published.result)
+            if cascade == "none":
+                return ViewRefreshed(**_unchanged(plan), snapshot_id=plan.at)
+            # Another attempt must find what its children are to read.
+            published = plane.publish(context.job_id, context.token, [], _unchanged(plan))
+        else:
+            context.progress("running the query", start=0.05, until=0.9)
+            stage = run_query(plane, plan)
+            context.progress("publishing", start=0.9)
+            published = publish_refresh(plane, plan, stage)
+    done = ViewRefreshed.model_validate(published.result)
+    if cascade == "downstream":
+        done = done.model_copy(update={"children": refresh_dependants(plane, done, data_plane)})
+    return done
 
 
 @step(name="compare")
-def compare(plane: Plane, view: str, mode: Literal["auto", "full"], due: datetime | None) -> RefreshPlan:
+def compare(
+    plane: Plane,
+    view: str,
+    mode: Literal["auto", "full"],
+    due: datetime | None,
+    source_snapshots: Mapping[str, int] | None,
+) -> RefreshPlan:
     """Decide what there is to do."""
-    return plan_refresh(plane, view, forced=mode == "full", due=due)
+    return plan_refresh(plane, view, forced=mode == "full", due=due, pins=source_snapshots)
 
 
 @step(name="run query")
 def run_query(plane: Plane, plan: RefreshPlan) -> Stage:
     """Run the view's query at one snapshot; nobody sees its rows yet."""
     context = current_job()
-    return stage_view(plane, context.job_id, context.token, plan.view, plan.query, plan.at, plan.definition)
+    return stage_view(plane, context.job_id, context.token, plan.view, plan.query, plan.at, plan.definition, plan.pins)
 
 
 @step(name="publish")
@@ -106,22 +132,33 @@ def publish_refresh(plane: Plane, plan: RefreshPlan, stage: Stage) -> Published:
         "deleted_rows": plan.old_rows,
         "rows": stage.rows,
         "sources": [source.model_dump() for source in _sources(plan)],
+        "base_snapshot": plan.at,
     }
     write = view_write(plan.view, plan.definition, plan.versions, stage, replaces=plan.table_id)
     return plane.publish(context.job_id, context.token, [write], result)
 
 
-def _unchanged(plan: RefreshPlan) -> ViewRefreshed:
-    return ViewRefreshed(
-        view=plan.view,
-        action="no_data",
-        reason=plan.reason,
-        snapshot_id=plan.at,
-        inserted_rows=0,
-        deleted_rows=0,
-        rows=plan.old_rows,
-        sources=_sources(plan),
+@step(name="refresh dependants")
+def refresh_dependants(plane: Plane, done: ViewRefreshed, data_plane: str) -> list[ChildRefresh]:
+    """Refresh the views that are made from this one, from the same contents of everything else."""
+    lineage = Lineage.of(plane.descriptions(done.base_snapshot))
+    cascade = Cascade(
+        current_job(), done.view, data_plane, lineage, base=done.base_snapshot, refreshed_at=done.snapshot_id
     )
+    return cascade.run()
+
+
+def _unchanged(plan: RefreshPlan) -> dict[str, Any]:
+    return {
+        "view": plan.view,
+        "action": plan.action,
+        "reason": plan.reason,
+        "inserted_rows": 0,
+        "deleted_rows": 0,
+        "rows": plan.old_rows,
+        "sources": [source.model_dump() for source in _sources(plan)],
+        "base_snapshot": plan.at,
+    }
 
 
 def _sources(plan: RefreshPlan) -> list[SourceRead]:

@@ -1,6 +1,7 @@
 """Bringing a view up to date: what has to be done, and doing it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
@@ -20,16 +21,24 @@ class RefreshPlan:
     """What the view is; its `sources` are those of the rows that are there now."""
     query: CheckedQuery
     at: int
-    """The snapshot that every source is read at."""
+    """The newest snapshot when the plan was made."""
     versions: tuple[SourceVersion, ...]
-    """The contents of the sources at that snapshot."""
+    """The contents of the sources that are read: those at that snapshot, where nothing else was asked for."""
     table_id: int
     """The lake's table that the new rows replace."""
     old_rows: int
+    pins: Mapping[str, int] = field(default_factory=dict)
+    """Sources that are read at snapshots of their own."""
 
 
 def plan_refresh(
-    plane: Plane, view: str, *, forced: bool = False, due: datetime | None = None, now: datetime | None = None
+    plane: Plane,
+    view: str,
+    *,
+    forced: bool = False,
+    due: datetime | None = None,
+    now: datetime | None = None,
+    pins: Mapping[str, int] | None = None,
 ) -> RefreshPlan:
     """Decide what bringing a view up to date takes, without running its query.
 
@@ -40,6 +49,8 @@ def plan_refresh(
         due: When the view was to be refreshed, where a schedule asks for it: a view that was refreshed since is left
             alone, so that after a down time it is refreshed once and not once for each time that was missed.
         now: The time; None: the clock's.
+        pins: Sources that are to be read at snapshots of their own. A view that was made from newer contents of one of
+            them is left alone.
 
     Raises:
         DatasetNotFoundError: there is no such view, or a source is gone.
@@ -51,14 +62,29 @@ def plan_refresh(
     dataset = plane.dataset(view, at)
     definition = ViewDefinition.of(dataset)
     query = plane.check(definition.query, at)
-    versions = tuple(plane.versions(query.sources, at))
-    action, reason = _decide(plane, definition, query, at, forced=forced, due=due)
+    pins = dict(pins or {})
+    versions = tuple(version for source in query.sources for version in plane.versions([source], pins.get(source, at)))
+    seen = {source.name: source.as_source() for source in definition.sources}
+    newer = [version.name for version in versions if _is_newer(plane, seen.get(version.name), version)]
+    if newer:
+        action: Literal["full", "no_data"] = "no_data"
+        reason = (
+            f"The view was made from newer contents than were asked for, of {', '.join(newer)}: it is left as it is."
+        )
+    else:
+        action, reason = _decide(plane, definition, query, versions, forced=forced, due=due)
     definition = definition.model_copy(update={"refreshed_at": now})
-    return RefreshPlan(view, action, reason, definition, query, at, versions, dataset.table_id, dataset.rows)
+    return RefreshPlan(view, action, reason, definition, query, at, versions, dataset.table_id, dataset.rows, pins)
 
 
 def _decide(
-    plane: Plane, definition: ViewDefinition, query: CheckedQuery, at: int, *, forced: bool, due: datetime | None
+    plane: Plane,
+    definition: ViewDefinition,
+    query: CheckedQuery,
+    versions: tuple[SourceVersion, ...],
+    *,
+    forced: bool,
+    due: datetime | None,
 ) -> tuple[Literal["full", "no_data"], str]:
     if forced:
         return "full", "A full refresh was asked for."
@@ -69,18 +95,37 @@ def _decide(
         )
     if query.volatile:
         return "full", f"The query depends on the time ({', '.join(query.volatile)})."
-    if {source.name for source in definition.sources} != set(query.sources):
+    seen = {source.name: source.as_source() for source in definition.sources}
+    if set(seen) != set(query.sources):
         return "full", "The query reads other datasets than at the last refresh."
-    changed = [source.name for source in definition.sources if plane.changed(source.as_source(), at)]
+    changed = [
+        version.name
+        for version in versions
+        if plane.changed(seen[version.name], max(version.snapshot_id, seen[version.name].snapshot_id))
+    ]
     if changed:
         return "full", f"Changed since the last refresh: {', '.join(sorted(changed))}."
     return "no_data", "The sources are unchanged since the last refresh."
 
 
+def _is_newer(plane: Plane, seen: SourceVersion | None, wanted: SourceVersion) -> bool:
+    """Return whether a source's contents that were seen may be newer ones than those that are wanted."""
+    if seen is None or seen.snapshot_id <= wanted.snapshot_id:
+        return False
+    return seen.table_id != wanted.table_id or plane.changed(wanted, seen.snapshot_id)
+
+
 def stage_view(
-    plane: Plane, job_id: UUID, token: int, view: str, query: CheckedQuery, at: int, definition: ViewDefinition
+    plane: Plane,
+    job_id: UUID,
+    token: int,
+    view: str,
+    query: CheckedQuery,
+    at: int,
+    definition: ViewDefinition,
+    pins: Mapping[str, int] | None = None,
 ) -> Stage:
-    """Run a view's query at one snapshot and write its rows as files, which nobody sees yet."""
+    """Run a view's query at one snapshot, pinned sources apart, and write its rows as files, which nobody sees yet."""
     return plane.stage_query(
         job_id,
         token,
@@ -89,6 +134,7 @@ def stage_view(
         at=at,
         columns=definition.column_names,
         partitioned_by=definition.partitioned_by,
+        pins=pins,
     )
 
 
