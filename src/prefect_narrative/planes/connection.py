@@ -7,8 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,22 +140,6 @@ def execute_one(connection: "duckdb.DuckDBPyConnection", sql: str, kind: str) ->
     if len(statements) != 1 or statements[0].type.name != kind:
         raise QueryRefusedError("The query is not exactly one SELECT.")
     return connection.execute(statements[0]).fetchall()
-
-
-@contextmanager
-def one_view_of(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
-    """Let all that is read in a block, catalog and data, be as it is at the block's beginning, compaction included."""
-    import duckdb  # noqa: PLC0415
-
-    connection.execute("BEGIN")
-    try:
-        connection.execute(f"FROM {LAKE}.current_snapshot()").fetchall()  # the lake's own reading begins now
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(duckdb.Error):
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _connect(

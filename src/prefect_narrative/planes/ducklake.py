@@ -4,8 +4,8 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
@@ -22,7 +22,6 @@ from prefect_narrative.planes.connection import (
     Place,
     SpillFolder,
     execute_one,
-    one_view_of,
     open_importer,
     open_reader,
     open_writer,
@@ -34,10 +33,12 @@ from prefect_narrative.planes.errors import (
     PlaneUnavailableError,
 )
 from prefect_narrative.planes.failures import translated
-from prefect_narrative.planes.feeds import changes_since, lost
+from prefect_narrative.planes.feeds import changes_since, check_feeds, lost
+from prefect_narrative.planes.ingestion import aged
 from prefect_narrative.planes.lock import PublishLock
 from prefect_narrative.planes.names import DatasetName, dataset_name
 from prefect_narrative.planes.plane import (
+    Aged,
     ChangedRows,
     Changes,
     CheckedQuery,
@@ -192,15 +193,24 @@ class DuckLakePlane:
 
         return self._run(work)
 
-    def read(self, query: CheckedQuery, *, limit: int, at: int | None = None) -> Rows:
+    def read(
+        self,
+        query: CheckedQuery,
+        *,
+        limit: int,
+        at: int | None = None,
+        relations: Mapping[str, Relation] | None = None,
+    ) -> Rows:
         """Run a query as of a snapshot (None: the newest) and return its first `limit` rows."""
 
         def work() -> Rows:
             sql, snapshot = self._runnable(query, at)
+            if query.relations:
+                sql = with_relations(sql, relations or {}, self._checking().uses(query), self._catalog())
             connection = self._reading()
             columns = described(connection, sql)
             rows = execute_one(connection, f"SELECT * FROM ({sql}) AS result LIMIT {int(limit) + 1}", "SELECT")
-            self._count_read(query, snapshot)
+            self._count_read(query, snapshot, None, relations)
             return Rows(tuple(columns), tuple(rows[:limit]), truncated=len(rows) > limit, snapshot_id=snapshot)
 
         if limit < 0:
@@ -254,6 +264,16 @@ class DuckLakePlane:
         """Return whether a view has a hidden state in a snapshot."""
         return self._run(lambda: str(dataset_name(view)) in self._catalog().states(at))
 
+    def aged(self, dataset: str, moment: datetime) -> Aged | None:
+        """Return which rows of a dataset were ingested at a moment or before; None where none is known to be so old."""
+        name = str(dataset_name(dataset))
+
+        def work() -> Aged | None:
+            connection = self._reading()
+            return aged(lambda statement, values: connection.execute(statement, list(values)).fetchall(), name, moment)
+
+        return self._run(work)
+
     def delta_lost(self, seen: SourceVersion, at: int) -> str | None:
         """Return why it can't be told what has changed in a dataset since it was seen; None where it can."""
         return self._run(lambda: lost(self._catalog(), seen, at))
@@ -281,14 +301,15 @@ class DuckLakePlane:
 
         def work() -> Stage:
             connection = self._reading()
-            with one_view_of(connection) if query.deltas or query.relations else nullcontext():
-                sql, snapshot = self._runnable(query, at, since, pins)
-                if query.relations:
-                    uses = self._checking().uses(query)
-                    sql = with_relations(sql, relations or {}, uses, self._catalog())
-                kept = chosen(described(connection, sql), columns)
-                folder = make_stage_folder(self._place.staged(job_id, token), name)
-                stage = write_stage(connection, sql, kept, folder, partitioned_by)
+            catalog = self._catalog()
+            newest = catalog.newest()
+            sql, snapshot = self._runnable(query, at, since, pins)
+            if query.relations:
+                sql = with_relations(sql, relations or {}, self._checking().uses(query), catalog)
+            kept = chosen(described(connection, sql), columns)
+            folder = make_stage_folder(self._place.staged(job_id, token), name)
+            stage = write_stage(connection, sql, kept, folder, partitioned_by)
+            check_feeds(catalog, [seen for seen in (since or {}).values() if seen], relations or {}, newest)
             self._count_read(query, snapshot, pins, relations)
             self._count_written(stage)
             return stage
@@ -523,7 +544,7 @@ class DuckLakePlane:
             elif source not in tables:
                 raise DatasetNotFoundError.named(source, tables, snapshot)
         changes = {
-            name: None if seen is None else changes_since(catalog, seen, snapshot)
+            name: None if seen is None else changes_since(catalog, seen, (pins or {}).get(name, snapshot))
             for name, seen in (since or {}).items()
             if name in query.deltas
         }

@@ -11,14 +11,14 @@ there, the quickest that can be trusted is taken:
 
 # ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prefect_narrative.planes.catalog import Catalog
 from prefect_narrative.planes.connection import LAKE
-from prefect_narrative.planes.errors import DeltaLostError
-from prefect_narrative.planes.history import COMPACTIONS, INSERTIONS
+from prefect_narrative.planes.errors import DeltaLostError, WriteConflictError
+from prefect_narrative.planes.history import COMPACTIONS, INSERTIONS, REWRITING
 from prefect_narrative.planes.names import DatasetName, dataset_name, literal, quoted
-from prefect_narrative.planes.plane import Column, SourceVersion
+from prefect_narrative.planes.plane import ChangedRows, Column, Relation, SourceVersion
 
 ONLY_ADDED = INSERTIONS | {"merge_adjacent"}
 """Kinds of changes after which the feed of insertions is true."""
@@ -45,7 +45,7 @@ def lost(catalog: Catalog, seen: SourceVersion, at: int) -> str | None:
 def changes_since(catalog: Catalog, seen: SourceVersion, at: int) -> str:
     """Return a query for the rows of a dataset at snapshot `at` that were not there, or not so, when it was seen.
 
-    It must run in the transaction in which the catalog was read: compaction may come in between otherwise.
+    Once it has run, `check_feeds` must be asked whether it was true.
 
     Raises:
         DeltaLostError: it can't be told.
@@ -71,6 +71,33 @@ def changes_since(catalog: Catalog, seen: SourceVersion, at: int) -> str:
             f"EXCEPT ALL SELECT {named} FROM {name.sql} AT (VERSION => {seen.snapshot_id})"
         )
     return _compared(name, seen, at, columns)
+
+
+def check_feeds(
+    catalog: Catalog, seen: Sequence[SourceVersion], relations: Mapping[str, Relation], newest: int
+) -> None:
+    """Raise where files of a table have been rewritten while its feed was being read.
+
+    A transaction does not help: it pins the snapshot, not the files that the catalog names for it (measured).
+
+    Args:
+        catalog: The catalog, as it is after the reading.
+        seen: What DELTA was asked about.
+        relations: What names in the query stand for; only changes of datasets matter.
+        newest: The newest snapshot before the reading began.
+
+    Raises:
+        WriteConflictError: what was read may be wrong.
+    """
+    changes = [one.changes for one in relations.values() if isinstance(one, ChangedRows)]
+    read = [(one.table_id, one.name, newest, COMPACTIONS) for one in seen]
+    read += [(one.table_id, one.dataset, one.last, frozenset({REWRITING})) for one in changes]
+    for table_id, dataset, first, breaking in read:
+        kinds = catalog.change_kinds(table_id, first, catalog.newest())
+        if kinds is None or kinds & breaking:
+            raise WriteConflictError(
+                f"Files of {dataset!r} were compacted while its changes were being read.", detail={"dataset": dataset}
+            )
 
 
 def _compared(name: DatasetName, seen: SourceVersion, at: int, columns: Sequence[Column]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 from uuid import UUID
@@ -147,6 +148,23 @@ Relation = ChangedRows | StoredRows | Stage
 
 
 @dataclass(frozen=True)
+class Ingestion:
+    """When the rows that a write adds were ingested, for whoever lets rows expire by their age."""
+
+    at: datetime
+    oldest_row: int | None = None
+    """Rows with smaller ids are deleted by the same write, so that nobody asks for their age any more."""
+
+
+@dataclass(frozen=True)
+class Aged:
+    """Rows of a certain age: those with the ids from `first` up to, and without, `end`."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
 class StateWrite:
     """What is written of a view's hidden state, beside its rows."""
 
@@ -180,6 +198,8 @@ class Write:
     that. Needed with `change`. None: it does not matter."""
     state: StateWrite | None = None
     """A view's hidden state. Any write that replaces or drops the dataset without one removes the state."""
+    ingestion: Ingestion | None = None
+    """When its rows were ingested; None: nobody will ask for their age."""
 
 
 @dataclass(frozen=True)
@@ -277,8 +297,18 @@ class Plane(Protocol):
         """
         ...
 
-    def read(self, query: CheckedQuery, *, limit: int, at: int | None = None) -> Rows:
-        """Run a query as of a snapshot (None: the newest) and return its first `limit` rows."""
+    def read(
+        self,
+        query: CheckedQuery,
+        *,
+        limit: int,
+        at: int | None = None,
+        relations: Mapping[str, Relation] | None = None,
+    ) -> Rows:
+        """Run a query as of a snapshot (None: the newest) and return its first `limit` rows.
+
+        Changes of datasets are no `relations` for it: they are for `stage_query`, which sees to it that they are true.
+        """
         ...
 
     def versions(self, names: Sequence[str], at: int, pins: Mapping[str, int] | None = None) -> Sequence[SourceVersion]:
@@ -289,6 +319,13 @@ class Plane(Protocol):
         """Return whether a dataset's contents at snapshot `at` may differ from those that were seen.
 
         True as well where it can't be known: table replaced, history expired. Compaction is no change.
+        """
+        ...
+
+    def aged(self, dataset: str, moment: datetime) -> Aged | None:
+        """Return which rows of a dataset were ingested at a moment or before; None where none is known to be so old.
+
+        Only rows that were written with an `Ingestion` have an age. Compaction and expired snapshots do not change it.
         """
         ...
 
@@ -343,6 +380,7 @@ class Plane(Protocol):
 
         Raises:
             DeltaLostError: it can't be told what has changed in a dataset since it was seen.
+            WriteConflictError: files were compacted while their changes were being read.
             QueryRefusedError: DELTA reads a dataset that `since` does not name.
             InvalidPartitionError: a partition key is no column of the rows, or of a type that does not do.
             TooManyPartitionsError: the rows fall into too many partitions.

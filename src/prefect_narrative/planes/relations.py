@@ -17,7 +17,7 @@ from prefect_narrative.planes.plane import ROW_ID, ChangedRows, Column, Relation
 def with_relations(sql: str, relations: Mapping[str, Relation], uses: Mapping[str, int], catalog: Catalog) -> str:
     """Return a query with the rows that names in it stand for.
 
-    It must run in the transaction in which the catalog was read: compaction may come in between otherwise.
+    Once it has run, `feeds.check_feeds` must be asked whether it was true.
 
     Args:
         sql: A checked query's SQL.

@@ -3,8 +3,9 @@
 # ruff: noqa: S608  (identifiers are quoted, values are literals or parameters)
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect_narrative.planes.catalog import Catalog, Table
@@ -17,6 +18,7 @@ from prefect_narrative.planes.errors import (
     StageLostError,
     WrongKindError,
 )
+from prefect_narrative.planes.ingestion import record
 from prefect_narrative.planes.names import (
     INTERNAL_SCHEMA,
     MAIN_SCHEMA,
@@ -71,9 +73,15 @@ class DatasetWriter:
             if name.schema != MAIN_SCHEMA:
                 self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {LAKE}.{quoted(name.schema)}")
             self._make(name, self._stage_of(write))
+        if write.ingestion is not None:
+            same = table if write.mode in {"append", "change"} else None
+            record(self._execute, str(name), same and same.table_id, write.ingestion)
         self._write_state(name, write)
         if write.mode != "drop":
             self._describe(str(name), write, exists=table is not None)
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, list(values)).fetchall()
 
     def _check(self, name: DatasetName, table: Table | None, write: Write) -> None:
         """Raise where the dataset is not what this was made for."""
