@@ -45,6 +45,7 @@ def test_the_demo_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["tmp"]
 
 
+@pytest.mark.long
 def test_a_demo_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     environment = environment_of(tmp_path)
     with (tmp_path / "demo.err").open("w") as errors:

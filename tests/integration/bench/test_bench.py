@@ -65,6 +65,7 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", sorted(PROMISED))
 def test_the_short_form_prints_the_figures_and_leaves_nothing(name: str, tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def test_every_command_of_the_page_is_known() -> None:
     assert set(named_files(PAGE.read_text())) == {"find_duplicates.py", "prefect.yaml"}
 
 
+@pytest.mark.long  # a platform and three jobs of its own
 def test_the_commands_do_what_the_page_says(reader: Reader) -> None:
     doubled, allowed, listed = [line for line in reader.commands if line.startswith("narrative ")]
     reader.shell(doubled, code=1)
@@ -141,6 +142,7 @@ def test_the_commands_do_what_the_page_says(reader: Reader) -> None:
     assert not failure["retryable"]
 
 
+@pytest.mark.long  # a platform and three jobs of its own
 def test_inputs_are_refused_as_the_page_says(reader: Reader) -> None:
     misspelt = reader.submit("dataset=orders", """'key=["id"]'""", "most=3", "max_retries=0")
     missing = reader.submit("dataset=orders", """'key=["nr"]'""")
@@ -165,6 +167,7 @@ def test_inputs_are_refused_as_the_page_says(reader: Reader) -> None:
     assert died["kind"] == "infrastructure"
 
 
+@pytest.mark.long  # a platform and three jobs of its own
 def test_prefects_form_has_the_inputs_with_their_descriptions(reader: Reader) -> None:
     form = reader.deployment()["parameter_openapi_schema"]["properties"]
     assert list(form) == ["dataset", "key", "most_duplicates", "data_plane", "timeout_seconds", "max_retries"]
