@@ -13,9 +13,10 @@ from pydantic import BaseModel, Field
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.hooks import here
 from prefect_narrative.jobs.job import job, step
-from prefect_narrative.planes.plane import Plane, Published, Stage
+from prefect_narrative.planes.plane import Plane, Published
 from prefect_narrative.views.lineage import Lineage
-from prefect_narrative.views.refreshing import RefreshPlan, plan_refresh, stage_view, view_write
+from prefect_narrative.views.outcome import Outcome
+from prefect_narrative.views.refreshing import Action, RefreshPlan, plan_refresh, stage_refresh
 
 SnapshotId = Annotated[int, Field(ge=0)]
 
@@ -37,8 +38,9 @@ class ViewRefreshed(BaseModel):
     """What `refresh-materialized-view` has done."""
 
     view: str
-    action: Literal["full", "no_data"]
-    """full: the query ran anew. no_data: nothing has changed, so it did not run."""
+    action: Action
+    """full: the query ran, and its rows are the view's. incremental: rows were added, replaced or taken away. no_data:
+    nothing has changed, so nothing was done."""
     reason: str
     """Why this action, in a sentence."""
     snapshot_id: int
@@ -66,7 +68,8 @@ def refresh_materialized_view(
 
     Args:
         view: The view's name.
-        mode: auto leaves the view alone when its sources are unchanged; full runs its query in any case.
+        mode: auto leaves the view alone when its sources are unchanged; full runs its query in any case, and fills a view
+            anew to which rows are appended otherwise.
         cascade: downstream refreshes the views that are made from this one too, in order, each by a job of its own.
         source_snapshots: Snapshots at which to read these sources; the newest for all others. Cascades use it.
         data_plane: The data plane that the view lives in.
@@ -92,9 +95,9 @@ def refresh_materialized_view(
             published = plane.publish(context.job_id, context.token, [], _unchanged(plan))
         else:
             context.progress("running the query", start=0.05, until=0.9)
-            stage = run_query(plane, plan)
+            outcome = run_query(plane, plan)
             context.progress("publishing", start=0.9)
-            published = publish_refresh(plane, plan, stage)
+            published = publish_refresh(plane, plan, outcome)
     done = ViewRefreshed.model_validate(published.result)
     if cascade == "downstream":
         done = done.model_copy(update={"children": refresh_dependants(plane, done, data_plane)})
@@ -114,28 +117,27 @@ def compare(
 
 
 @step(name="run query")
-def run_query(plane: Plane, plan: RefreshPlan) -> Stage:
-    """Run the view's query at one snapshot; nobody sees its rows yet."""
+def run_query(plane: Plane, plan: RefreshPlan) -> Outcome:
+    """Make the rows at one snapshot; nobody sees them yet."""
     context = current_job()
-    return stage_view(plane, context.job_id, context.token, plan.view, plan.query, plan.at, plan.definition, plan.pins)
+    return stage_refresh(plane, context.job_id, context.token, plan)
 
 
 @step(name="publish")
-def publish_refresh(plane: Plane, plan: RefreshPlan, stage: Stage) -> Published:
+def publish_refresh(plane: Plane, plan: RefreshPlan, outcome: Outcome) -> Published:
     """Make the new rows visible, in one transaction with what they were made from and with the job's result."""
     context = current_job()
     result = {
         "view": plan.view,
         "action": plan.action,
-        "reason": plan.reason,
-        "inserted_rows": stage.rows,
-        "deleted_rows": plan.old_rows,
-        "rows": stage.rows,
+        "reason": " ".join(filter(None, (plan.reason, outcome.told))),
+        "inserted_rows": outcome.inserted_rows,
+        "deleted_rows": outcome.deleted_rows,
+        "rows": outcome.rows,
         "sources": [source.model_dump() for source in _sources(plan)],
         "base_snapshot": plan.at,
     }
-    write = view_write(plan.view, plan.definition, plan.versions, stage, replaces=plan.table_id)
-    return plane.publish(context.job_id, context.token, [write], result)
+    return plane.publish(context.job_id, context.token, [outcome.write], result)
 
 
 @step(name="refresh dependants")

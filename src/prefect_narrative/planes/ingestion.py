@@ -31,7 +31,7 @@ def record(execute: Execute, dataset: str, table_id: int | None, ingestion: Inge
         table_id: The table that they are added to; None where it is new.
         ingestion: When, and which entries nothing needs any more.
     """
-    execute(f"CREATE TABLE IF NOT EXISTS {LEDGER} (dataset VARCHAR, first_row BIGINT, at TIMESTAMP)", [])
+    execute(f"CREATE TABLE IF NOT EXISTS {LEDGER} (dataset VARCHAR, first_row BIGINT, ingested_at TIMESTAMP)", [])
     if table_id is None:
         execute(f"DELETE FROM {LEDGER} WHERE dataset = ?", [dataset])
     elif ingestion.oldest_row is not None:
@@ -40,11 +40,12 @@ def record(execute: Execute, dataset: str, table_id: int | None, ingestion: Inge
     if table_id is not None:
         found = execute(f"SELECT next_row_id FROM {METADATA}.ducklake_table_stats WHERE table_id = ?", [table_id])
         first = int(found[0][0]) if found else 0
-    latest, last = execute(f"SELECT max(at), max(first_row) FROM {LEDGER} WHERE dataset = ?", [dataset])[0]
+    # An entry of this id is of a write that has added no rows.
+    execute(f"DELETE FROM {LEDGER} WHERE dataset = ? AND first_row >= ?", [dataset, first])
+    latest = execute(f"SELECT max(ingested_at) FROM {LEDGER} WHERE dataset = ?", [dataset])[0][0]
     # A clock that was set back must not make rows look older than those before them.
     at = max(filter(None, (ingestion.at.astimezone(UTC).replace(tzinfo=None), latest)))
-    if last != first:
-        execute(f"INSERT INTO {LEDGER} VALUES (?, ?, ?)", [dataset, first, at])
+    execute(f"INSERT INTO {LEDGER} VALUES (?, ?, ?)", [dataset, first, at])
 
 
 def aged(execute: Execute, dataset: str, moment: datetime) -> Aged | None:
@@ -53,8 +54,8 @@ def aged(execute: Execute, dataset: str, moment: datetime) -> Aged | None:
         return None
     before = moment.astimezone(UTC).replace(tzinfo=None)
     old, first, end = execute(
-        f"SELECT count(*) FILTER (at <= $2), min(first_row), min(first_row) FILTER (at > $2) FROM {LEDGER} "
-        "WHERE dataset = $1",
+        "SELECT count(*) FILTER (ingested_at <= $2), min(first_row), min(first_row) FILTER (ingested_at > $2) "
+        f"FROM {LEDGER} WHERE dataset = $1",
         [dataset, before],
     )[0]
     return Aged(int(first), ALL_ROWS if end is None else int(end)) if old else None

@@ -9,6 +9,7 @@ from prefect_narrative.errors import FailureKind
 from prefect_narrative.planes.errors import DatasetExistsError, OvertakenError, WrongKindError
 from prefect_narrative.planes.partitioning import partitions
 from prefect_narrative.planes.plane import CheckedQuery, Column, Dataset, Description, Plane, SourceVersion
+from prefect_narrative.views.appending import check_row_names
 from prefect_narrative.views.definition import ViewDefinition, freeze_columns, merge_key
 from prefect_narrative.views.lineage import Lineage, check_sources
 from prefect_narrative.views.replacing import broken_by, check_dependants
@@ -95,6 +96,7 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
         QueryRefusedError: the query is not allowed.
         ViewCycleError: the view would read itself.
         InvalidMergeKeyError: merge_on names no columns of the query, or nothing is appended.
+        UnstorableColumnError: a view that keeps its rows has a column that would hide their ids.
         InvalidPartitionError: partitioned_by names no columns of the query.
         DependantsBreakError: views that read it would fail or change.
     """
@@ -108,7 +110,7 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
     before = None if standing is None else ViewDefinition.of(standing)
     if standing is not None and before is not None and draft.if_exists == "keep":
         return KeptView(standing, before, _kept(view, differences(said, before)), lineage.dependants(view))
-    query = plane.check(said.query, at)
+    query = plane.check(said.query, at, deltas=said.write_mode == "append")
     check_sources(view, query.sources, found)
     described = tuple(plane.describe(query, at))
     columns = freeze_columns(query, described)
@@ -121,6 +123,8 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
             "refreshed_at": now,
         }
     )
+    if definition.write_mode == "append":
+        check_row_names(view, definition)
     if before is not None and not draft.force:
         old = [Column(column.name, column.type) for column in before.columns]
         check_dependants(view, broken_by(plane, view, old, described, lineage, at))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.planes.errors import nearest
 from prefect_narrative.planes.plane import CheckedQuery, Column, Dataset, SourceVersion
-from prefect_narrative.views.expiry import RETAIN_EVERYTHING
+from prefect_narrative.views.expiry import EXPIRE_EVERYTHING, RETAIN_EVERYTHING
 
 _PROPERTY = "definition"
 
@@ -91,6 +91,8 @@ class ViewDefinition(BaseModel):
     """What the present rows were made from."""
     refreshed_at: datetime | None = None
     """When the sources were read for the present rows; None: before this was kept."""
+    emptied_at: datetime | None = None
+    """When all rows have expired, so that the view is empty whatever its sources hold, until a full refresh."""
     volatile: tuple[str, ...] = ()
     """Time-dependent functions in the query: such a view is refreshed even when its sources are unchanged."""
     write_mode: Literal["overwrite", "append"] = "overwrite"
@@ -132,6 +134,11 @@ class ViewDefinition(BaseModel):
     def read_from(self, versions: tuple[SourceVersion, ...]) -> Self:
         """Return the same definition for rows that were made from these versions of its sources."""
         return self.model_copy(update={"sources": tuple(map(ReadVersion.of, versions))})
+
+    @property
+    def keeps_ages(self) -> bool:
+        """Whether rows expire one by one, so that it has to be kept when each of them was ingested."""
+        return self.write_mode == "append" and self.expire not in {RETAIN_EVERYTHING, EXPIRE_EVERYTHING}
 
     @property
     def column_names(self) -> tuple[str, ...]:

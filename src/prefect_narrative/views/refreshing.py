@@ -1,13 +1,23 @@
 """Bringing a view up to date: what has to be done, and doing it."""
 
+# ruff: noqa: S608  (queries are checked trees, and each is checked once more)
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
-from prefect_narrative.planes.plane import CheckedQuery, Plane, SourceVersion, Stage, Write
+from prefect_narrative.planes.plane import CheckedQuery, Ingestion, Plane, SourceVersion, Stage, Write
+from prefect_narrative.views.appending import stage_increment
 from prefect_narrative.views.definition import ViewDefinition
+from prefect_narrative.views.expiring import Due, expire, rows_due
+from prefect_narrative.views.expiry import EXPIRE_EVERYTHING
+from prefect_narrative.views.merging import check_keys
+from prefect_narrative.views.outcome import Outcome
+
+Action = Literal["full", "incremental", "no_data"]
+"""full: the rows were made anew. incremental: rows were added, replaced or taken away. no_data: nothing was done."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +25,7 @@ class RefreshPlan:
     """What a refresh is going to do, and why."""
 
     view: str
-    action: Literal["full", "no_data"]
+    action: Action
     reason: str
     definition: ViewDefinition
     """What the view is; its `sources` are those of the rows that are there now."""
@@ -27,8 +37,14 @@ class RefreshPlan:
     table_id: int
     """The lake's table that the new rows replace."""
     old_rows: int
+    refreshed_at: datetime
+    """When the plan was made."""
     pins: Mapping[str, int] = field(default_factory=dict)
     """Sources that are read at snapshots of their own."""
+    expired: Due | None = None
+    """Rows whose time is over."""
+    runs_query: bool = True
+    """Whether the query runs; where it does not, an incremental refresh is nothing but rows that expire."""
 
 
 def plan_refresh(
@@ -61,51 +77,86 @@ def plan_refresh(
     at = plane.snapshot()
     dataset = plane.dataset(view, at)
     definition = ViewDefinition.of(dataset)
-    query = plane.check(definition.query, at)
+    query = plane.check(definition.query, at, deltas=definition.write_mode == "append")
     pins = dict(pins or {})
     versions = tuple(version for source in query.sources for version in plane.versions([source], pins.get(source, at)))
     seen = {source.name: source.as_source() for source in definition.sources}
     newer = [version.name for version in versions if _is_newer(plane, seen.get(version.name), version)]
+    action: Action
+    expired = None
+    runs_query = True
     if newer:
-        action: Literal["full", "no_data"] = "no_data"
-        reason = (
-            f"The view was made from newer contents than were asked for, of {', '.join(newer)}: it is left as it is."
+        action, reason = (
+            "no_data",
+            (f"The view was made from newer contents than were asked for, of {', '.join(newer)}: it is left as it is."),
+        )
+    elif forced:
+        action, reason = "full", "A full refresh was asked for."
+    elif due is not None and definition.refreshed_at is not None and definition.refreshed_at >= due:
+        action, reason = (
+            "no_data",
+            (
+                f"This refresh was due at {due.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, and the view has been refreshed "
+                f"since, at {definition.refreshed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
+            ),
         )
     else:
-        action, reason = _decide(plane, definition, query, versions, forced=forced, due=due)
-    definition = definition.model_copy(update={"refreshed_at": now})
-    return RefreshPlan(view, action, reason, definition, query, at, versions, dataset.table_id, dataset.rows, pins)
+        expired = rows_due(plane, dataset, definition, now)
+        change = None if definition.expire == EXPIRE_EVERYTHING else _change(plane, definition, query, versions)
+        runs_query = change is not None
+        action, reason = _decide(definition, change, expired)
+    definition = definition.model_copy(update={"refreshed_at": now, "emptied_at": None})
+    return RefreshPlan(
+        view=view,
+        action=action,
+        reason=reason,
+        definition=definition,
+        query=query,
+        at=at,
+        versions=versions,
+        table_id=dataset.table_id,
+        old_rows=dataset.rows,
+        refreshed_at=now,
+        pins=pins,
+        expired=expired,
+        runs_query=runs_query,
+    )
 
 
-def _decide(
-    plane: Plane,
-    definition: ViewDefinition,
-    query: CheckedQuery,
-    versions: tuple[SourceVersion, ...],
-    *,
-    forced: bool,
-    due: datetime | None,
-) -> tuple[Literal["full", "no_data"], str]:
-    if forced:
-        return "full", "A full refresh was asked for."
-    if due is not None and definition.refreshed_at is not None and definition.refreshed_at >= due:
-        return "no_data", (
-            f"This refresh was due at {due.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, and the view has been refreshed "
-            f"since, at {definition.refreshed_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
-        )
+def _decide(definition: ViewDefinition, change: str | None, expired: Due | None) -> tuple[Action, str]:
+    """Return what is to be done where nobody has asked for anything in particular.
+
+    Args:
+        definition: What the view is.
+        change: Why its query is to run, in a sentence; None: it is not.
+        expired: Rows whose time is over.
+    """
+    if change is not None:
+        return ("full" if definition.write_mode == "overwrite" else "incremental"), change
+    if expired is not None:
+        return "incremental", expired.reason
+    if definition.expire == EXPIRE_EVERYTHING:
+        return "no_data", f"{EXPIRE_EVERYTHING}: the view is kept empty."
+    if definition.emptied_at is not None:
+        return "no_data", "The sources are unchanged since the last refresh, and its rows have expired."
+    return "no_data", "The sources are unchanged since the last refresh."
+
+
+def _change(
+    plane: Plane, definition: ViewDefinition, query: CheckedQuery, versions: tuple[SourceVersion, ...]
+) -> str | None:
+    """Return why the query may yield other rows than at the last refresh, in a sentence; None: it does not."""
     if query.volatile:
-        return "full", f"The query depends on the time ({', '.join(query.volatile)})."
+        return f"The query depends on the time ({', '.join(query.volatile)})."
     seen = {source.name: source.as_source() for source in definition.sources}
     if set(seen) != set(query.sources):
-        return "full", "The query reads other datasets than at the last refresh."
+        return "The query reads other datasets than at the last refresh."
     changed = [
         version.name
         for version in versions
         if plane.changed(seen[version.name], max(version.snapshot_id, seen[version.name].snapshot_id))
     ]
-    if changed:
-        return "full", f"Changed since the last refresh: {', '.join(sorted(changed))}."
-    return "no_data", "The sources are unchanged since the last refresh."
+    return f"Changed since the last refresh: {', '.join(sorted(changed))}." if changed else None
 
 
 def _is_newer(plane: Plane, seen: SourceVersion | None, wanted: SourceVersion) -> bool:
@@ -125,8 +176,17 @@ def stage_view(
     definition: ViewDefinition,
     pins: Mapping[str, int] | None = None,
 ) -> Stage:
-    """Run a view's query at one snapshot, pinned sources apart, and write its rows as files, which nobody sees yet."""
-    return plane.stage_query(
+    """Run a view's query at one snapshot, pinned sources apart, and write its rows as files, which nobody sees yet.
+
+    They are all rows that the view has then: DELTA stands for whole datasets.
+
+    Raises:
+        DuplicateKeyError: the view is merged by key, and the query yields a key twice.
+    """
+    if definition.expire == EXPIRE_EVERYTHING:
+        emptied = f"SELECT * FROM ({query.sql}) AS emptied WHERE 1 = 0"
+        query = plane.check(emptied, at, deltas=bool(query.deltas))
+    stage = plane.stage_query(
         job_id,
         token,
         view,
@@ -134,8 +194,43 @@ def stage_view(
         at=at,
         columns=definition.column_names,
         partitioned_by=definition.partitioned_by,
+        since=dict.fromkeys(query.deltas),
         pins=pins,
     )
+    if definition.merge_on:
+        check_keys(plane, view, definition.merge_on, stage)
+    return stage
+
+
+def stage_refresh(plane: Plane, job_id: UUID, token: int, plan: RefreshPlan) -> Outcome:
+    """Do what a plan says, up to its publication: outside any lock, and nobody sees it yet.
+
+    Raises:
+        ViewColumnsError: the query does not yield the columns of a view that keeps its rows.
+        DeltaLostError: it can't be told what has changed in a source that DELTA names.
+        DuplicateKeyError: the view is merged by key, and the query yields a key twice.
+    """
+    if plan.action == "incremental" and not plan.runs_query and plan.expired is not None:
+        return expire(plane, job_id, token, plan.expired, plan.refreshed_at)
+    if plan.action == "incremental":
+        return stage_increment(
+            plane,
+            job_id,
+            token,
+            plan.view,
+            plan.definition,
+            plan.query,
+            at=plan.at,
+            table_id=plan.table_id,
+            old_rows=plan.old_rows,
+            versions=plan.versions,
+            now=plan.refreshed_at,
+            expired=plan.expired,
+            pins=plan.pins,
+        )
+    stage = stage_view(plane, job_id, token, plan.view, plan.query, plan.at, plan.definition, plan.pins)
+    write = view_write(plan.view, plan.definition, plan.versions, stage, replaces=plan.table_id)
+    return Outcome(write, inserted_rows=stage.rows, deleted_rows=plan.old_rows, rows=stage.rows)
 
 
 def view_write(
@@ -162,4 +257,5 @@ def view_write(
         kind="view",
         properties=definition.read_from(versions).as_properties(),
         replaces=replaces,
+        ingestion=Ingestion(definition.refreshed_at) if definition.keeps_ages and definition.refreshed_at else None,
     )

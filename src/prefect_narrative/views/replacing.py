@@ -83,7 +83,7 @@ def check_dependants(view: str, broken: Sequence[Broken]) -> None:
 def _why(plane: Plane, reader: str, view: str, new: Sequence[Column], retyped: dict[str, str], at: int) -> str | None:
     definition = ViewDefinition.of(plane.dataset(reader, at))
     try:
-        query = plane.check(definition.query, at)
+        query = plane.check(definition.query, at, deltas=definition.write_mode == "append")
         before = {column.name.casefold(): column for column in plane.describe(query, at)}
     except NarrativeError:
         return None
