@@ -68,8 +68,8 @@ def refresh_materialized_view(
 
     Args:
         view: The view's name.
-        mode: auto leaves the view alone when its sources are unchanged; full runs its query in any case, and fills a view
-            anew to which rows are appended otherwise.
+        mode: auto leaves the view alone when its sources are unchanged; full runs its query in any case, and fills
+            anew also a view to which rows are appended.
         cascade: downstream refreshes the views that are made from this one too, in order, each by a job of its own.
         source_snapshots: Snapshots at which to read these sources; the newest for all others. Cascades use it.
         data_plane: The data plane that the view lives in.
