@@ -27,7 +27,8 @@ def with_prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (home / "prefect.db").exists():
                 _migrate(home)
-        prefect_home.mkdir(parents=True, exist_ok=True)
+        for folder in (prefect_home.parent, prefect_home):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copy(home / "prefect.db", prefect_home / "prefect.db")
 
     return put
