@@ -25,7 +25,7 @@ from prefect_narrative.errors import FailureKind
 from prefect_narrative.jobs.hooks import follow, process_store
 from prefect_narrative.jobs.impatient import ImpatientJobStore
 from prefect_narrative.jobs.record import Executor, Failure, Heartbeat, Job, JobId, Progress, Usage
-from prefect_narrative.jobs.sql import SqlJobStore
+from prefect_narrative.jobs.sql import SqlJobStore, open_store
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import Attempt, JobStore, JobTableUnavailableError
 from prefect_narrative.settings import Settings
@@ -356,6 +356,7 @@ def test_a_hook_goes_on_without_the_table(tmp_path: Path, caplog: pytest.LogCapt
         assert f"The job table missed that {run.id} is Running" in caplog.text
         assert "s3cret" not in caplog.text
         patch.setenv("NARRATIVE_DATABASE_URL", f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+        open_store(Settings()).close()  # makes the tables, for which a hook does not wait long
         follow(nothing, run, Running(timestamp=NOON))
         with process_store(Settings()) as store:
             job = store.get(JobId(run.id))
