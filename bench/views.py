@@ -4,7 +4,7 @@ Everything is measured in turns with a reference in the same run, on made-up eve
 at the end; engine and lake have two threads and 2 GB on both sides.
 
 - A full refresh against `CREATE OR REPLACE TABLE ... AS` of the same query by hand: three queries (filtered rows,
-  groups, a join into groups) over 20 million rows, each side in a process of its own, which opens the lake, does it,
+  groups, a join) over 20 million rows, each side in a process of its own, which opens the lake, does it,
   and closes the lake; imports do not count. Its ratios, of time, of CPU time (which other work on the machine moves
   less) and of the process's largest resident size, are those of the query that comes off worst.
 """

@@ -13,7 +13,7 @@ import harness
 from views_lake import CUSTOMERS, SHAPES, by_hand, define, private_plane, write, write_events
 
 BENCH = Path(__file__).parent
-CUSTOMER_COUNT = 100_000
+CUSTOMER_COUNT = 500_000
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def full_against_ctas(rows: int, pairs: int, shapes: Sequence[str]) -> list[Full
         write(plane, "customers", CUSTOMERS.format(customers=CUSTOMER_COUNT))
         for shape in shapes:
             harness.note(f"full refresh of {shape}, {pairs} pairs")
-            query = SHAPES[shape].format(events="events")
+            query = SHAPES[shape].format(events="events", customers="customers")
             define(plane, shape, query)
             raw = _raw_command(home, shape, plane.snapshot())
             ours = [sys.executable, str(BENCH / "views_process.py"), str(home), shape]
@@ -76,8 +76,8 @@ def figures(found: Sequence[FullFigures]) -> dict[str, Any]:
 
 
 def _raw_command(home: Path, shape: str, snapshot: int) -> list[str]:
-    events = f"lake.main.events AT (VERSION => {snapshot})"
-    query = SHAPES[shape].format(events=events).replace("JOIN customers", "JOIN lake.main.customers")
+    events, customers = (f"lake.main.{name} AT (VERSION => {snapshot})" for name in ("events", "customers"))
+    query = SHAPES[shape].format(events=events, customers=customers)
     given = {**by_hand(home), "statement": f"CREATE OR REPLACE TABLE lake.main.{shape}_by_hand AS {query}"}
     return [sys.executable, str(BENCH / "views_raw.py"), json.dumps(given)]
 

@@ -31,14 +31,14 @@ CUSTOMERS = """
     FROM range({customers}) AS source(i)
 """
 SHAPES = {
-    "rows": "SELECT event_id, customer, amount, happened_at FROM {events} WHERE amount >= 50",
+    "rows": "SELECT event_id, customer, kind, amount, happened_at FROM {events} WHERE amount >= 10",
     "groups": """
-        SELECT customer, count(*) AS events, sum(amount) AS total, avg(amount) AS mean, max(happened_at) AS latest
-        FROM {events} GROUP BY customer
+        SELECT customer, kind, count(*) AS events, sum(amount) AS total, avg(amount) AS mean, max(happened_at) AS latest
+        FROM {events} GROUP BY customer, kind
     """,
     "join": """
-        SELECT region, kind, count(*) AS events, sum(amount) AS total
-        FROM {events} JOIN customers USING (customer) GROUP BY region, kind
+        SELECT event_id, customer, name, region, amount, CAST(happened_at AS DATE) AS happened_on
+        FROM {events} JOIN {customers} AS customers USING (customer)
     """,
 }
 """Queries of views, by what they are."""

@@ -1,0 +1,213 @@
+"""Jobs on views that are killed anywhere: each view is whole, says what it is made from, and goes on from there."""
+
+import fcntl
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from view_world import VIEWS, Seen, add_entries, check_world, make_world, opened, place_in, settings_in
+
+from prefect_narrative.planes import Plane
+from prefect_narrative.planes.connection import open_writer
+
+LOOPS = int(os.environ.get("NARRATIVE_LOOPS", "4"))
+"""How often a process is killed; long runs set more."""
+SCRIPT = Path(__file__).with_name("view_process.py")
+MORE = "SELECT id, seq, grp, amount FROM entries WHERE id % 3 <> {remainder}"
+CALLS = 4_000
+SECONDS = 0.4
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a job is asked to do."""
+
+    what: str
+    view: str
+    how: str | None = None
+    job: UUID = field(default_factory=uuid4)
+
+    @property
+    def kind(self) -> str:
+        return f"{self.what} {self.view} {self.how if self.what == 'refresh' else ''}"
+
+
+class Victim:
+    """A process that does jobs, and may die of it."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, task: Task, token: int = 1, *, die_after: int | None = None, within: float | None = None) -> Any:
+        """Return the answer to a task, or None where the process died of it.
+
+        Args:
+            task: What to do.
+            token: The attempt's token.
+            die_after: After how many calls of functions it dies.
+            within: After how many seconds it is killed.
+        """
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        given = {"job": str(task.job), "token": token, "what": task.what, "view": task.view, "how": task.how}
+        process.stdin.write(json.dumps({**given, "die_after": die_after}) + "\n")
+        process.stdin.flush()
+        if within is not None:
+            time.sleep(within)
+            process.kill()
+        answer = process.stdout.readline()
+        if answer and within is None:
+            return json.loads(answer)
+        self._process = None
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == -9, errors[-3000:]
+        return json.loads(answer) if answer else None
+
+    def end(self) -> None:
+        """End the process where it lives."""
+        if self._process is not None:
+            self._process.communicate(timeout=60)
+            self._process = None
+
+    def _running(self) -> "subprocess.Popen[str]":
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, str(SCRIPT), str(self._home)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert self._process.stdout is not None
+            assert self._process.stdout.readline() == "ready\n", self._process.communicate()[1][-3000:]
+        return self._process
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def plane(home: Path) -> Iterator[Plane]:
+    with opened(home) as made:
+        make_world(made)
+        yield made
+
+
+@pytest.fixture
+def victim(home: Path, plane: Plane) -> Iterator[Victim]:
+    made = Victim(home)
+    yield made
+    with suppress(ValueError):
+        made.end()
+
+
+def tasks(chance: random.Random, number: int) -> Task:
+    """Return a task by chance; a new view each time where it makes one."""
+    what = chance.choice(["refresh", "refresh", "refresh", "create", "replace"])
+    if what == "create":
+        return Task("create", f"made_{number}", MORE.format(remainder=number % 3))
+    if what == "replace":
+        return Task("create", "kept", MORE.format(remainder=number % 3))
+    return Task("refresh", chance.choice(sorted(VIEWS)), chance.choice(["auto", "full"]))
+
+
+def lock_is_free(home: Path) -> bool:
+    with place_in(home).lock.open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def unpublished(home: Path) -> set[Path]:
+    """Return the files that clean-up would find: those that no snapshot of the lake knows."""
+    settings = settings_in(home)
+    connection = open_writer(place_in(home), settings, home / "looking")
+    try:
+        found = connection.execute(
+            "CALL ducklake_delete_orphaned_files('lake', dry_run => true, cleanup_all => true)"
+        ).fetchall()
+    finally:
+        connection.close()
+    return {Path(path) for (path,) in found}
+
+
+def test_a_job_that_is_killed_anywhere_leaves_each_view_old_or_new(home: Path, plane: Plane, victim: Victim) -> None:
+    chance = random.Random(20251124)
+    usual: dict[str, int] = {}
+    dead: dict[UUID, int] = {}
+    before = check_world(plane)
+    outcomes = {"old": 0, "new": 0}
+    number = 0
+    while len(dead) < LOOPS:
+        number += 1
+        add_entries(plane, number)
+        task = tasks(chance, number)
+        if chance.random() < 0.5:
+            answer = victim.ask(task, die_after=chance.randrange(1, usual.get(task.what, CALLS)))
+        else:
+            answer = victim.ask(task, within=chance.uniform(0, SECONDS))
+            dead[task.job] = 1
+        if answer is None:
+            dead[task.job] = 1
+        else:
+            usual[task.what] = answer["calls"]
+        assert lock_is_free(home)
+
+        published = plane.published(task.job)
+        after = check_world(plane)
+        for view, was in before.items():
+            assert view == task.view or after[view] == was, f"{task} has changed {view}"
+        if published is None:
+            assert after.get(task.view) == before.get(task.view), f"{task} has published nothing, and yet"
+        else:
+            assert after[task.view] != before.get(task.view)
+        outcomes["old" if published is None else "new"] += 1
+
+        again = victim.ask(task, 2)
+        now = check_world(plane)
+        if published is not None:
+            assert again["result"] == published.result
+            assert now == after, f"{task} was published twice"
+        else:
+            assert_went_on(plane, task, now[task.view], again["result"])
+        before = now
+    assert_only_orphans(home, plane, dead)
+
+
+def assert_went_on(plane: Plane, task: Task, now: Seen, result: Mapping[str, Any]) -> None:
+    """Check that the attempt after one that was killed has done what was asked for."""
+    if result["action"] == "no_data":
+        assert plane.published(task.job) is None
+        return
+    done = plane.published(task.job)
+    assert done is not None
+    assert done.result == result
+    assert now == check_world(plane, done.snapshot_id)[task.view]
+
+
+def assert_only_orphans(home: Path, plane: Plane, dead: Mapping[UUID, int]) -> None:
+    """Check that what the dead have left are files that clean-up finds, in the folders of their attempts."""
+    data = place_in(home).data
+    left = unpublished(home)
+    assert {path.relative_to(data).parts[:3] for path in left} <= {
+        ("jobs", str(job), str(token)) for job, token in dead.items()
+    }
+    for job, token in dead.items():
+        plane.discard(job, token)
+    assert not unpublished(home)
