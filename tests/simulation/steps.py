@@ -123,6 +123,20 @@ def _work_ends(player: Player) -> None:
     player.go(process.actor)
 
 
+def _is_cancelled_when_done(player: Player) -> None:
+    """Somebody cancels a run whose process has kept its result and has not said so to Prefect."""
+    world = player.world
+    process = player.one_of(working(world), "which process")
+    process.outcome = Outcome.COMPLETES
+    while process.actor.can_go_on and process.actor.done.get(process.run.id) != "table.stage_result":
+        process.actor.step()
+    cancel = moves.PEOPLE["cancel"]
+    if not process.actor.is_done and not process.run.is_deleted and cancel.can(world, process.run):
+        cancel.do(world, process.run, process.body.host)
+        if player.draw(st.booleans(), "is seen at once"):
+            world.read(process.run.id).go_on()
+
+
 def _meets_its_fate(player: Player) -> None:
     process = player.one_of(living(player.world), "which process")
     match player.draw(st.sampled_from(["is killed", "is stopped", "loses its worker"]), "fate"):
@@ -176,6 +190,32 @@ def _reads(player: Player) -> None:
     player.go(player.world.read(player.one_of(list(player.world.server.runs), "which run")))
 
 
+def _is_overtaken(player: Player) -> None:
+    """Somebody has asked Prefect and is about to write the answer, when the run moves on and others write that."""
+    world = player.world
+    if player.draw(st.booleans(), "who reads a job"):
+        actor = world.read(player.one_of(list(world.server.runs), "which run"))
+    else:
+        actor = player.one_of(world.reconcilers, "which reconciler").sweep()
+    for _ in range(player.draw(st.sampled_from([1, 1, 2]), "which write")):
+        actor.go_on(1)
+        while actor.can_go_on and actor.at is not None and actor.at.call != "table.apply":
+            actor.step()
+    run = world.server.runs.get(actor.at.job_id) if actor.at is not None and actor.at.job_id is not None else None
+    if run is None or run.is_deleted:
+        return
+    names = [name for name, move in (moves.WORKER | moves.PEOPLE).items() if move.can(world, run)]
+    moves.ALL[player.one_of(names, "what")].do(world, run, world.hosts[0])
+    for process in list(world.processes_of(run)):
+        if process.is_healthy:
+            process.actor.go_on()
+    for one in with_mail(world):
+        while one.mail and (writer := one.deliver(-1)) is not None:
+            writer.go_on()
+    if player.draw(st.booleans(), "writes at once"):
+        actor.go_on()
+
+
 def _goes_down(player: Player) -> None:
     what = player.draw(st.sampled_from(["table", "table", "prefect", "lake"]), "what")
     getattr(player.world, f"{what}_gate").is_up = False
@@ -196,7 +236,9 @@ def living(world: World) -> list[FlowProcess]:
 
 
 def _ending(world: World) -> list[Run]:
-    return [run for run in world.runs() if run.type in TERMINAL or run.type is StateType.CANCELLING]
+    """Return the runs that have ended or are being cancelled; the latter, which are rare, several times."""
+    cancelling = [run for run in world.runs() if run.type is StateType.CANCELLING]
+    return 4 * cancelling + [run for run in world.runs() if run.type in TERMINAL]
 
 
 def working(world: World) -> list[FlowProcess]:
@@ -222,7 +264,7 @@ def _always(world: World) -> bool:
     return True
 
 
-OUTCOMES = st.sampled_from([Outcome.COMPLETES, Outcome.FAILS_FOR_NOW, *Outcome])
+OUTCOMES = st.sampled_from([Outcome.COMPLETES, Outcome.COMPLETES, Outcome.FAILS_FOR_NOW, *Outcome])
 ENDS = ("force COMPLETED", "force COMPLETED", "force FAILED", "force CRASHED", "force CANCELLED")
 _REPEATED = {name: moves.PEOPLE[name] for name in ("cancel", "resume")}
 _TAKE = {"take": moves.WORKER["take"]}
@@ -234,6 +276,7 @@ STEPS: Mapping[str, Step] = {
         8, lambda world: world.actors(), lambda player: player.go(player.one_of(player.world.actors(), "who"))
     ),
     "work ends": Step(12, working, _work_ends),
+    "somebody cancels when work is done": Step(4, working, _is_cancelled_when_done),
     "a reconciler sweeps": Step(
         6, _always, lambda player: player.go(player.one_of(player.world.reconcilers, "which reconciler").sweep())
     ),
@@ -244,13 +287,14 @@ STEPS: Mapping[str, Step] = {
     "people retry": Step(6, _can_move(_RETRY), _retries),
     "people do again": Step(3, _can_move(_REPEATED), lambda player: player.move(_REPEATED)),
     "people do": Step(5, _can_move(moves.PEOPLE), lambda player: player.move(moves.PEOPLE)),
-    "people end a run otherwise": Step(3, _ending, _ends_otherwise),
+    "people end a run otherwise": Step(4, _ending, _ends_otherwise),
     "a worker does": Step(5, _can_move(moves.WORKER), lambda player: player.move(moves.WORKER)),
     "the server does": Step(2, _can_move(moves.SERVER), lambda player: player.move(moves.SERVER)),
     "a process meets its fate": Step(5, living, _meets_its_fate),
     "a process continues": Step(3, stopped, _continues),
     "deaths are reported": Step(3, lambda world: world.unreported, _deaths_are_reported),
     "a late call takes effect": Step(3, lambda world: world.late, _late),
+    "somebody is overtaken": Step(4, _always, _is_overtaken),
     "somebody reads a job": Step(2, _always, _reads),
     "somebody asks": Step(2, _new_run_fits, _asks),
     "a schedule is deleted": Step(1, moves.made_for_later, lambda player: moves.delete_schedule(player.world)),

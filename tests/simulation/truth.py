@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import StateType
 
+from prefect_narrative.errors import FailureKind
 from prefect_narrative.jobs.record import Failure, Job, JobEvent, JobFilter, JobId, order_of
+from prefect_narrative.jobs.retries import FORGOTTEN_AFTER, MAX_RETRIES
 from prefect_narrative.jobs.row import is_guess
 from prefect_narrative.jobs.states import MOVES, JobState, Move
 from prefect_narrative.testing import MemoryJobStore
@@ -17,6 +20,7 @@ from tests.simulation.ears import heard
 from tests.simulation.runs import OURS, TERMINAL, Run
 from tests.simulation.world import World
 
+RETRIED_WITHIN = timedelta(seconds=70)
 PROJECTED = (
     "job_id",
     "type",
@@ -159,6 +163,7 @@ class Judge:
         self._judge_attempts(run, row)
         self._judge_failures(run, row, ideal)
         self._judge_usage(run, row)
+        self._judge_retry(row)
 
     def _must_have_row(self, run: Run) -> bool:
         if run.now.deployment_id != OURS:
@@ -233,6 +238,16 @@ class Judge:
     def _expected_kind(self, row: Job, ideal: Job) -> Any:
         last = self._last(row)
         return ideal.failures[-1].kind if is_guess(last) else last.kind
+
+    def _judge_retry(self, row: Job) -> None:
+        """A job whose process died is tried again, twice, and within a while or not at all."""
+        died = [one.attempt for one in row.failures if one.kind is FailureKind.INFRASTRUCTURE]
+        if row.state is not JobState.FAILED or row.started_at is None or row.ended_at is None:
+            return
+        if row.attempt not in died or len(died) > MAX_RETRIES or self._world.clocks.was_set:
+            return
+        since = self._world.clocks.server() - row.ended_at
+        assert not RETRIED_WITHIN < since < FORGOTTEN_AFTER, f"its process died {since} ago, and it is not tried again"
 
     def _judge_usage(self, run: Run, row: Job) -> None:
         traces = self._world.traces.get(run.id, [])
