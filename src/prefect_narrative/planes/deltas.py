@@ -56,7 +56,7 @@ def table_in(node: Node) -> Node:
         QueryRefusedError: the call is of another form.
     """
     call = node["function"]
-    argument = call["children"][0] if len(call["children"]) == 1 else {"class": None}
+    argument: Node = call["children"][0] if len(call["children"]) == 1 else {"class": None}
     plain = (call["schema"], call["catalog"], call["filter"], call["order_bys"]["orders"], call["distinct"])
     if plain != ("", "", None, [], False) or argument["class"] != "SUBQUERY" or argument["alias"]:
         raise QueryRefusedError(FORM, remedy=PURPOSE)

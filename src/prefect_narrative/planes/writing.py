@@ -74,8 +74,8 @@ class DatasetWriter:
                 self._connection.execute(f"CREATE SCHEMA IF NOT EXISTS {LAKE}.{quoted(name.schema)}")
             self._make(name, self._stage_of(write))
         if write.ingestion is not None:
-            same = table if write.mode in {"append", "change"} else None
-            record(self._execute, str(name), same and same.table_id, write.ingestion)
+            kept = table if write.mode in {"append", "change"} else None
+            record(self._execute, str(name), None if kept is None else kept.table_id, write.ingestion)
         self._write_state(name, write)
         if write.mode != "drop":
             self._describe(str(name), write, exists=table is not None)

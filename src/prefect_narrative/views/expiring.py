@@ -95,7 +95,6 @@ def stage_empty(plane: Plane, job_id: UUID, token: int, view: str, definition: V
 
 def expire(plane: Plane, job_id: UUID, token: int, found: Due, now: datetime) -> Outcome:
     """Return what publishes that a view's old rows are gone, with its definition as it is otherwise."""
-    count = {"inserted_rows": 0, "deleted_rows": found.rows, "rows": found.kept_rows}
     deletes = stage_old_rows(plane, job_id, token, found)
     if deletes is not None and found.aged is not None:
         write = Write(
@@ -106,7 +105,7 @@ def expire(plane: Plane, job_id: UUID, token: int, found: Due, now: datetime) ->
             since=found.at,
             ingestion=Ingestion(now, oldest_row=found.aged.end),
         )
-        return Outcome(write, **count)
+        return Outcome(write, inserted_rows=0, deleted_rows=found.rows, rows=found.kept_rows)
     definition = found.definition.model_copy(update={"emptied_at": now})
     write = Write(
         dataset=found.view,
@@ -117,7 +116,7 @@ def expire(plane: Plane, job_id: UUID, token: int, found: Due, now: datetime) ->
         replaces=found.table_id,
         since=found.at,
     )
-    return Outcome(write, **count)
+    return Outcome(write, inserted_rows=0, deleted_rows=found.rows, rows=found.kept_rows)
 
 
 def apply_expiry(
