@@ -24,6 +24,7 @@ def start_long_job(running: Platform) -> str:
     return job_id
 
 
+@pytest.mark.long
 def test_killed_then_ended(up: Callable[..., Platform], tmp_path: Path) -> None:
     killed = up()
     job_id = start_long_job(killed)
@@ -43,7 +44,6 @@ def test_killed_then_ended(up: Callable[..., Platform], tmp_path: Path) -> None:
     assert (shown["state"], shown["failures"][0]["kind"]) == ("failed", "infrastructure")
 
 
-@pytest.mark.long  # the test above shows the same, and more
 def test_a_killed_up_leaves_no_process(up: Callable[..., Platform], tmp_path: Path) -> None:
     up("--no-worker").end(signal.SIGKILL)
     assert nothing_runs_in(tmp_path)
