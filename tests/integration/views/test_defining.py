@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from view_samples import NOON, define, load, planned, publish, rows
+from definition_samples import NOON, define, load, planned, publish, rows
 
 from prefect_narrative.errors import NarrativeError
 from prefect_narrative.planes import Plane, Write, open_plane
