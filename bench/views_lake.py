@@ -15,7 +15,8 @@ from prefect_narrative.planes.connection import Place
 from prefect_narrative.planes.extensions import wheel_path
 from prefect_narrative.settings import Settings
 from prefect_narrative.views.definition import ViewDefinition, freeze_columns
-from prefect_narrative.views.refreshing import plan_refresh, stage_view, view_write
+from prefect_narrative.views.filling import stage_view
+from prefect_narrative.views.refreshing import plan_refresh, view_write
 
 CHUNK_ROWS = 10_000_000
 """At most so many rows are made at once."""
@@ -113,7 +114,7 @@ def define(plane: Plane, view: str, query: str, **said: Any) -> Published:
 def refresh(plane: Plane, view: str) -> Mapping[str, Any]:
     """Do what a job does that refreshes a view in full."""
     job = uuid4()
-    plan = plan_refresh(plane, view, forced=True)
+    plan = plan_refresh(plane, view, mode="full")
     stage = stage_view(plane, job, 1, view, plan.query, plan.at, plan.definition)
     done = view_write(view, plan.definition, plan.versions, stage, replaces=plan.table_id)
     published = plane.publish(job, 1, [done], {"action": plan.action, "rows": stage.rows})

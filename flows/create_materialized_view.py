@@ -22,11 +22,12 @@ from pydantic import BaseModel, Field
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.job import job, step
 from prefect_narrative.planes.errors import DatasetExistsError
-from prefect_narrative.planes.plane import Plane, Published, Stage
+from prefect_narrative.planes.plane import Plane, Published
 from prefect_narrative.views.defining import DefinitionPlan, Draft, IfExists, KeptView, plan_definition
 from prefect_narrative.views.definition import ViewDefinition
 from prefect_narrative.views.expiry import RETAIN_EVERYTHING, parse_expiry
-from prefect_narrative.views.refreshing import stage_view, view_write
+from prefect_narrative.views.filling import Filled, fill_view
+from prefect_narrative.views.refreshing import view_write
 from prefect_narrative.views.schedule import RefreshSchedule, parse_schedule
 
 
@@ -117,10 +118,10 @@ def create_materialized_view(
             return _kept(plan)
         context.describe(sources=plan.query.sources)
         context.progress("running the query", start=0.05, until=0.9)
-        stage = fill(plane, plan)
+        filled = fill(plane, plan)
         context.progress("publishing", start=0.9)
         try:
-            published = publish_view(plane, plan, stage, schedule)
+            published = publish_view(plane, plan, filled, schedule)
         except DatasetExistsError:
             again = define(plane, Draft(name, draft, if_exists, force)) if if_exists == "keep" else None
             if not isinstance(again, KeptView):
@@ -137,27 +138,27 @@ def define(plane: Plane, draft: Draft) -> DefinitionPlan | KeptView:
 
 
 @step(name="fill")
-def fill(plane: Plane, plan: DefinitionPlan) -> Stage:
+def fill(plane: Plane, plan: DefinitionPlan) -> Filled:
     """Run the query at one snapshot; nobody sees its rows yet."""
     context = current_job()
-    return stage_view(plane, context.job_id, context.token, plan.view, plan.query, plan.at, plan.definition)
+    return fill_view(plane, context.job_id, context.token, plan.view, plan.query, plan.at, plan.definition)
 
 
 @step(name="publish")
-def publish_view(plane: Plane, plan: DefinitionPlan, stage: Stage, schedule: RefreshSchedule | None) -> Published:
+def publish_view(plane: Plane, plan: DefinitionPlan, filled: Filled, schedule: RefreshSchedule | None) -> Published:
     """Make rows, definition and source snapshots visible, in one transaction with the job's result."""
     context = current_job()
     result = {
         "dataset": plan.view,
         "action": "created" if plan.replaced is None else "replaced",
         "reason": plan.reason,
-        "rows": stage.rows,
-        "bytes": stage.bytes,
+        "rows": filled.stage.rows,
+        "bytes": filled.stage.bytes,
         "schedule": schedule.cron if schedule else None,
         "dependants": list(plan.dependants),
         _BEFORE: None if plan.replaced is None else [plan.replaced.refresh_schedule, plan.replaced.timezone],
     }
-    write = view_write(plan.view, plan.definition, plan.versions, stage)
+    write = view_write(plan.view, filled.definition, plan.versions, filled.stage, state=filled.state)
     if plan.replaced is not None:
         write = replace(write, mode="replace")
     return plane.publish(context.job_id, context.token, [write], result, guard=plan.guard)

@@ -16,7 +16,8 @@ from prefect_narrative.jobs.job import job, step
 from prefect_narrative.planes.plane import Plane, Published
 from prefect_narrative.views.lineage import Lineage
 from prefect_narrative.views.outcome import Outcome
-from prefect_narrative.views.refreshing import Action, RefreshPlan, plan_refresh, stage_refresh
+from prefect_narrative.views.refreshing import Action, RefreshPlan, carried_out, plan_refresh, stage_refresh
+from prefect_narrative.views.updating import Mode
 
 SnapshotId = Annotated[int, Field(ge=0)]
 
@@ -32,6 +33,17 @@ class SourceRead(BaseModel):
     """What the view was made from before; None where it did not read this source."""
     to_snapshot: int
     """What it is made from now."""
+
+
+class RefreshEstimate(BaseModel):
+    """What both ways to refresh a view were expected to take."""
+
+    full_seconds: float
+    incremental_seconds: float
+    changed_rows: int
+    """At most so many rows of the sources had changed."""
+    source_rows: int
+    """Rows in the sources."""
 
 
 class ViewRefreshed(BaseModel):
@@ -52,6 +64,10 @@ class ViewRefreshed(BaseModel):
     sources: list[SourceRead]
     base_snapshot: int
     """The snapshot as of which the sources were read."""
+    estimate: RefreshEstimate | None = None
+    """What was expected before; None where there was nothing to choose."""
+    seconds: float = 0.0
+    """What making the rows took then, up to their publication."""
     children: list[ChildRefresh] = []
     """With cascade=downstream: what became of each view that is made from this one, in the order of their refresh."""
 
@@ -59,7 +75,7 @@ class ViewRefreshed(BaseModel):
 @job(type="refresh-materialized-view", label="refresh view {view}", dataset="view")
 def refresh_materialized_view(
     view: DatasetName = BY_SCHEDULE,
-    mode: Literal["auto", "full"] = "auto",
+    mode: Mode = "auto",
     cascade: Literal["none", "downstream"] = "none",
     source_snapshots: dict[DatasetName, SnapshotId] | None = None,
     data_plane: PlaneName = "default",
@@ -68,8 +84,9 @@ def refresh_materialized_view(
 
     Args:
         view: The view's name.
-        mode: auto leaves the view alone when its sources are unchanged; full runs its query in any case, and fills
-            anew also a view to which rows are appended.
+        mode: auto leaves the view alone when its sources are unchanged, and brings it up to date by what has changed
+            where that is expected to be quicker; incremental does so in any case, or refuses; full runs its query, and
+            fills anew also a view to which rows are appended.
         cascade: downstream refreshes the views that are made from this one too, in order, each by a job of its own.
         source_snapshots: Snapshots at which to read these sources; the newest for all others. Cascades use it.
         data_plane: The data plane that the view lives in.
@@ -85,20 +102,29 @@ def refresh_materialized_view(
     if published is None:
         if asked:
             await_turn(context, here()[0], view, data_plane)
-        context.progress("comparing the sources", until=0.05)
-        plan = compare(plane, view, mode, asked.due if asked else None, source_snapshots)
-        context.describe(sources=plan.query.sources)
-        if plan.action == "no_data":
-            if cascade == "none":
-                return ViewRefreshed(**_unchanged(plan), snapshot_id=plan.at)
-            # Another attempt must find what its children are to read.
-            published = plane.publish(context.job_id, context.token, [], _unchanged(plan))
-        else:
+
+        def plan_again(how: Mode, instead: str | None) -> RefreshPlan:
+            context.progress("comparing the sources", until=0.05)
+            plan = compare(plane, view, how, instead, asked.due if asked else None, source_snapshots)
+            context.describe(sources=plan.query.sources)
+            return plan
+
+        def carry_out(plan: RefreshPlan) -> ViewRefreshed:
+            if plan.action == "no_data":
+                if cascade == "none":
+                    return ViewRefreshed(**_unchanged(plan), snapshot_id=plan.at)
+                # Another attempt must find what its children are to read.
+                return ViewRefreshed.model_validate(
+                    plane.publish(context.job_id, context.token, [], _unchanged(plan)).result
+                )
             context.progress("running the query", start=0.05, until=0.9)
             outcome = run_query(plane, plan)
             context.progress("publishing", start=0.9)
-            published = publish_refresh(plane, plan, outcome)
-    done = ViewRefreshed.model_validate(published.result)
+            return ViewRefreshed.model_validate(publish_refresh(plane, plan, outcome).result)
+
+        done = carried_out(plan_again, carry_out, mode)
+    else:
+        done = ViewRefreshed.model_validate(published.result)
     if cascade == "downstream":
         done = done.model_copy(update={"children": refresh_dependants(plane, done, data_plane)})
     return done
@@ -108,12 +134,13 @@ def refresh_materialized_view(
 def compare(
     plane: Plane,
     view: str,
-    mode: Literal["auto", "full"],
+    mode: Mode,
+    instead: str | None,
     due: datetime | None,
     source_snapshots: Mapping[str, int] | None,
 ) -> RefreshPlan:
     """Decide what there is to do."""
-    return plan_refresh(plane, view, forced=mode == "full", due=due, pins=source_snapshots)
+    return plan_refresh(plane, view, mode=mode, instead=instead, due=due, pins=source_snapshots)
 
 
 @step(name="run query")
@@ -136,6 +163,8 @@ def publish_refresh(plane: Plane, plan: RefreshPlan, outcome: Outcome) -> Publis
         "rows": outcome.rows,
         "sources": [source.model_dump() for source in _sources(plan)],
         "base_snapshot": plan.at,
+        "estimate": _estimate(plan),
+        "seconds": outcome.seconds,
     }
     return plane.publish(context.job_id, context.token, [outcome.write], result)
 
@@ -161,6 +190,18 @@ def _unchanged(plan: RefreshPlan) -> dict[str, Any]:
         "sources": [source.model_dump() for source in _sources(plan)],
         "base_snapshot": plan.at,
     }
+
+
+def _estimate(plan: RefreshPlan) -> dict[str, Any] | None:
+    expected = plan.update.estimate if plan.update is not None else None
+    if expected is None:
+        return None
+    return RefreshEstimate(
+        full_seconds=expected.full_seconds,
+        incremental_seconds=expected.incremental_seconds,
+        changed_rows=expected.changed_rows,
+        source_rows=expected.source_rows,
+    ).model_dump()
 
 
 def _sources(plan: RefreshPlan) -> list[SourceRead]:

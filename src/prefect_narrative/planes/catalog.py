@@ -4,13 +4,14 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from prefect_narrative.planes.connection import LAKE, METADATA
 from prefect_narrative.planes.errors import DatasetNotFoundError, SnapshotNotFoundError
 from prefect_narrative.planes.history import History, Query
-from prefect_narrative.planes.names import INTERNAL_SCHEMA, STATE_PREFIX, DatasetName, dataset_name
+from prefect_narrative.planes.names import INTERNAL_SCHEMA, STATE_PREFIX, DatasetName, dataset_name, quoted
 from prefect_narrative.planes.plane import Column, Dataset, Description
 
 _LIVE = "begin_snapshot <= $at AND (end_snapshot IS NULL OR end_snapshot > $at)"
@@ -35,6 +36,20 @@ _SCALARS = {
 """The catalog's names of types where they differ from DuckDB's."""
 
 
+REMEMBERED = 8
+"""Snapshots of which the tables are remembered."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How big a table is in one snapshot."""
+
+    rows: int = 0
+    bytes: int = 0
+    """Stored bytes of its live files."""
+    files: int = 0
+
+
 @dataclass(frozen=True)
 class Table:
     """A dataset's table in one snapshot."""
@@ -48,10 +63,12 @@ class Catalog:
 
     Args:
         query: Runs a statement on a connection to which the lake is attached.
+        known: Tables that were found before, by snapshot. What a snapshot has does not change.
     """
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: Query, known: dict[int, dict[str, Table]] | None = None) -> None:
         self._query = query
+        self._known = {} if known is None else known
         self.history = History(query)
 
     def newest(self) -> int:
@@ -99,6 +116,13 @@ class Catalog:
 
     def tables(self, at: int) -> dict[str, Table]:
         """Return the datasets' tables by name."""
+        if at not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.pop(min(self._known))
+            self._known[at] = self._tables(at)
+        return self._known[at]
+
+    def _tables(self, at: int) -> dict[str, Table]:
         rows = self._query(
             f"""
             SELECT schema_name, table_name, table_id
@@ -152,14 +176,11 @@ class Catalog:
             return []
         ids = [table.table_id for table in tables]
         columns = self._columns(at, ids)
-        sizes = self._sizes(at, ids)
-        described = self._properties(at)
-        inexact = self._inexact(at, ids)
+        sizes = self.sizes(at, tables)
+        described = self._properties(at, [str(table.name) for table in tables])
         result = []
         for table in sorted(tables, key=lambda table: str(table.name)):
-            rows, size, files = sizes.get(table.table_id, (0, 0, 0))
-            if table.table_id in inexact:
-                rows = self._query(f"SELECT count(*) FROM {table.name.sql} AT (VERSION => {at})", [])[0][0]
+            size = sizes[table.table_id]
             kind, properties = described.get(str(table.name), ("dataset", {}))
             result.append(
                 Dataset(
@@ -167,9 +188,9 @@ class Catalog:
                     kind="view" if kind == "view" else "dataset",
                     snapshot_id=at,
                     table_id=table.table_id,
-                    rows=int(rows),
-                    bytes=int(size),
-                    files=int(files),
+                    rows=size.rows,
+                    bytes=size.bytes,
+                    files=size.files,
                     columns=columns.get(table.table_id, ()),
                     properties=properties,
                 )
@@ -208,28 +229,69 @@ class Catalog:
         )
         return {row[0] for row in rows}
 
-    def _sizes(self, at: int, ids: Sequence[int]) -> dict[int, tuple[int, int, int]]:
-        rows = self._query(
+    def sizes(self, at: int, tables: Collection[Table]) -> dict[int, Size]:
+        """Return how big tables are, by their ids. Rows are counted only where the catalog does not tell them."""
+        ids = [table.table_id for table in tables]
+        # Files that were merged later have rows that this snapshot does not see; so have files of deletions.
+        found = self._query(
             f"""
-            SELECT table_id, sum(record_count), sum(file_size_bytes), count(*) FROM {METADATA}.ducklake_data_file
-            WHERE {_LIVE} AND list_contains(?, table_id) GROUP BY ALL
+            SELECT table_id, sum(record_count), sum(file_size_bytes), count(*), coalesce(max(partial_max), 0) > $at
+            FROM {METADATA}.ducklake_data_file WHERE {_LIVE} AND list_contains(?, table_id) GROUP BY ALL
             """.replace("$at", str(at)),
             [ids],
         )
-        return {table_id: (rows, size, files) for table_id, rows, size, files in rows}
+        deleted = self._query(
+            f"""
+            SELECT table_id, sum(delete_count), coalesce(max(partial_max), 0) > $at
+            FROM {METADATA}.ducklake_delete_file WHERE {_LIVE} AND list_contains(?, table_id) GROUP BY ALL
+            """.replace("$at", str(at)),
+            [ids],
+        )
+        inlined = {
+            row[0]
+            for row in self._query(
+                f"SELECT table_id FROM {METADATA}.ducklake_inlined_data_tables WHERE list_contains(?, table_id)", [ids]
+            )
+        }
+        less = {table_id: (int(rows), bool(later)) for table_id, rows, later in deleted}
+        files = {
+            table_id: (int(rows), int(size), int(count), bool(later)) for table_id, rows, size, count, later in found
+        }
+        sizes = {}
+        for table in tables:
+            rows, size, count, later = files.get(table.table_id, (0, 0, 0, False))
+            gone, later_too = less.get(table.table_id, (0, False))
+            if later or later_too:
+                rows = int(self._query(f"SELECT count(*) FROM {table.name.sql} AT (VERSION => {at})", [])[0][0])
+            else:
+                rows += (self._inlined_rows(at, table.table_id) if table.table_id in inlined else 0) - gone
+            sizes[table.table_id] = Size(rows, size, count)
+        return sizes
 
-    def _inexact(self, at: int, ids: Sequence[int]) -> set[int]:
-        """Return the tables whose rows the files' counts do not tell: they have deleted, merged or inlined rows."""
-        rows = self._query(
-            f"""
-            SELECT table_id FROM {METADATA}.ducklake_delete_file WHERE {_LIVE} AND list_contains($1, table_id)
-            UNION SELECT table_id FROM {METADATA}.ducklake_data_file
-                WHERE {_LIVE} AND partial_max > $at AND list_contains($1, table_id)
-            UNION SELECT table_id FROM {METADATA}.ducklake_inlined_data_tables WHERE list_contains($1, table_id)
-            """.replace("$at", str(at)),
-            [ids],
+    def _inlined_rows(self, at: int, table_id: int) -> int:
+        """Return how many rows the catalog itself has of a table, less those of files that it says are deleted."""
+        import duckdb  # noqa: PLC0415  (the engine is loaded by those who open a plane only)
+
+        rows = 0
+        tables = self._query(
+            f"SELECT table_name FROM {METADATA}.ducklake_inlined_data_tables WHERE table_id = ? ORDER BY ALL",
+            [table_id],
         )
-        return {row[0] for row in rows}
+        for (name,) in tables:
+            counted = f"SELECT count(*) FROM {METADATA}.{quoted(name)} WHERE {_LIVE}".replace("$at", str(at))
+            rows += int(self._query(counted, [])[0][0])
+        with suppress(duckdb.CatalogException):  # the table is made when a row is first deleted so
+            rows -= int(
+                self._query(
+                    f"""
+                    SELECT count(*) FROM {METADATA}.ducklake_inlined_delete_{int(table_id)}
+                    WHERE begin_snapshot <= $at AND file_id IN
+                        (SELECT data_file_id FROM {METADATA}.ducklake_data_file WHERE {_LIVE} AND table_id = ?)
+                    """.replace("$at", str(at)),
+                    [table_id],
+                )[0][0]
+            )
+        return rows
 
     def said(self, name: str, at: int) -> tuple[str, str] | None:
         """Return a dataset's kind and its properties, as they are written; None where nothing is said about it."""
@@ -239,7 +301,7 @@ class Catalog:
         )
         return rows[0] if rows else None
 
-    def _properties(self, at: int) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    def _properties(self, at: int, names: Sequence[str] | None = None) -> dict[str, tuple[str, Mapping[str, Any]]]:
         present = self._query(
             f"""
             SELECT count(*) FROM {METADATA}.ducklake_table
@@ -250,8 +312,10 @@ class Catalog:
         )[0][0]
         if not present:
             return {}
+        wanted = "" if names is None else " WHERE list_contains(?, dataset)"
         rows = self._query(
-            f"SELECT dataset, kind, properties FROM {LAKE}.{INTERNAL_SCHEMA}.datasets AT (VERSION => {at})", []
+            f"SELECT dataset, kind, properties FROM {LAKE}.{INTERNAL_SCHEMA}.datasets AT (VERSION => {at}){wanted}",
+            [] if names is None else [list(names)],
         )
         return {dataset: (kind, json.loads(properties)) for dataset, kind, properties in rows}
 

@@ -1,7 +1,8 @@
 """Whether a query may run: exactly one SELECT over existing datasets, with functions that only compute."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import sqlglot
 from sqlglot import exp
@@ -38,18 +39,30 @@ TOO_DEEP = "The query is nested too deeply."
 TOO_DEEP_REMEDY = "Split it: name its parts in WITH, or make views of them."
 
 
+@dataclass(frozen=True)
+class Runnable:
+    """A query as it runs."""
+
+    sql: str
+    versions: Sequence[tuple[str, int]]
+    """Datasets that it reads AT a snapshot that it names itself, with that snapshot."""
+    uses: Mapping[str, int]
+    """How often it reads each of its relations."""
+
+
 class QueryCheck:
     """Checks queries, and writes them for a run. Not for several threads at once."""
 
     def __init__(self) -> None:
         self._parser = Parser()
+        self._checked: tuple[CheckedQuery, list[tuple[str, int]]] | None = None
 
     def close(self) -> None:
         """Release the parser."""
         self._parser.close()
 
     def check(
-        self, text: str, known: Collection[str], *, deltas: bool = False, relations: Collection[str] = ()
+        self, text: str, known: Collection[str], *, deltas: bool = False, relations: Collection[str] | None = None
     ) -> CheckedQuery:
         """Return a query that may run.
 
@@ -57,14 +70,15 @@ class QueryCheck:
             text: What somebody wrote.
             known: The names of the datasets that exist.
             deltas: Whether it may read what has changed since a refresh: `DELTA(TABLE x)`.
-            relations: Names that it may read as well, each with an underscore first, as no dataset has.
+            relations: Names that a query of ours may read as well, each with an underscore first, as no dataset has;
+                None: it is a user's query.
 
         Raises:
             QueryRefusedError: with what was seen, the rule and what to do.
             DatasetNotFoundError: it reads a dataset that does not exist.
         """
         _short_enough(text)
-        tree, findings = self._examined(text, relations)
+        tree, findings = self._examined(text, relations or ())
         sources = {str(name) for name, _ in findings.tables}
         _refuse_shadowing(findings, known)
         if findings.deltas and not deltas:
@@ -76,9 +90,11 @@ class QueryCheck:
                         f"{name!r} is a table of the engine's catalog: a query reads datasets only."
                     )
                 raise DatasetNotFoundError.named(name, known)
-        sql = self._written(tree)
-        _agree(sql, sources, relations)
-        return CheckedQuery(
+        sql = text
+        if relations is None:  # one of ours is written anew when it runs, and nobody looks into its lineage
+            sql = self._written(tree)
+            _agree(sql, sources)
+        checked = CheckedQuery(
             text=text,
             sql=sql,
             sources=tuple(sorted(sources)),
@@ -87,14 +103,14 @@ class QueryCheck:
             deltas=tuple(sorted({str(name) for name, _ in findings.deltas})),
             relations=tuple(sorted(findings.relations)),
         )
+        self._checked = (checked, sorted(findings.versions))
+        return checked
 
     def versions(self, query: CheckedQuery) -> list[tuple[str, int]]:
         """Return the datasets that the query reads AT a snapshot that it names itself, with that snapshot."""
+        if self._checked is not None and self._checked[0] is query:
+            return self._checked[1]
         return sorted(self._examined(query.sql, query.relations)[1].versions)
-
-    def uses(self, query: CheckedQuery) -> dict[str, int]:
-        """Return how often the query reads each of its relations."""
-        return dict(self._examined(query.sql, query.relations)[1].relations)
 
     def pinned(
         self,
@@ -104,6 +120,17 @@ class QueryCheck:
         changes: Mapping[str, str | None] | None = None,
         pins: Mapping[str, int] | None = None,
     ) -> str:
+        """Return the SQL that runs, see `runnable`."""
+        return self.runnable(query, at, catalog, changes, pins).sql
+
+    def runnable(
+        self,
+        query: CheckedQuery,
+        at: int,
+        catalog: str,
+        changes: Mapping[str, str | None] | None = None,
+        pins: Mapping[str, int] | None = None,
+    ) -> Runnable:
         """Return the SQL that runs: the query checked once more, every dataset in it as of one snapshot.
 
         Args:
@@ -123,8 +150,9 @@ class QueryCheck:
         if not {str(name) for name, _ in findings.deltas} <= set(given):
             raise QueryRefusedError(PURPOSE, remedy=REMEDY)
         trees = {name: None if rows is None else self._parser.tree(rows) for name, rows in given.items()}
+        versions = sorted(findings.versions)
         pin(findings, at, catalog, trees, pins or {})
-        return self._written(tree)
+        return Runnable(self._written(tree), versions, dict(findings.relations))
 
     def unpinned(
         self, query: CheckedQuery, catalog: str
@@ -180,7 +208,7 @@ def _refuse_shadowing(findings: Findings, known: Collection[str]) -> None:
             )
 
 
-def _agree(sql: str, sources: set[str], relations: Collection[str]) -> None:
+def _agree(sql: str, sources: set[str]) -> None:
     """Raise unless sqlglot sees one query over the same datasets: lineage and transpiling rest on its reading."""
     try:
         statements = sqlglot.parse(sql, read="duckdb")
@@ -190,7 +218,7 @@ def _agree(sql: str, sources: set[str], relations: Collection[str]) -> None:
         forbidden = statement.find(*FORBIDDEN)
         if forbidden is not None:
             raise QueryRefusedError(f"The query has a {forbidden.key.upper()}: exactly one SELECT may be run.")
-        named = {cte.alias.lower() for cte in statement.find_all(exp.CTE)} | set(relations)
+        named = {cte.alias.lower() for cte in statement.find_all(exp.CTE)}
         seen = set()
         for table in statement.find_all(exp.Table):
             if isinstance(table.this, exp.Identifier):

@@ -25,6 +25,8 @@ LAKE = "lake"
 """The name under which the lake is attached."""
 METADATA = "__ducklake_metadata_lake"
 """The name under which DuckLake attaches the catalog's own tables."""
+ENGINE = "narrative_engine"
+"""The variable of a reading connection that says what runs its queries."""
 CATALOG_BUSY_MILLISECONDS = 60_000
 
 
@@ -91,6 +93,9 @@ class SpillFolder:
 def open_reader(place: Place, settings: Settings, spill: Path) -> "duckdb.DuckDBPyConnection":
     """Return a connection that reads the lake and writes files below its data folder, and can do nothing else."""
     connection = _connect(settings, spill)
+    # Once it is sealed nobody may look into the folder of extensions any more.
+    versions = "SELECT extension_version FROM duckdb_extensions() WHERE extension_name = 'ducklake'"
+    connection.execute(f"SET VARIABLE {ENGINE} = 'DuckDB ' || version() || ' with DuckLake ' || ({versions})")
     _attach(connection, place.catalog, place.data, read_only=True)
     _seal(connection, directories=[place.data])
     return connection

@@ -14,10 +14,11 @@ import duckdb
 
 from prefect_narrative.planes import importing
 from prefect_narrative.planes.binding import described_over
-from prefect_narrative.planes.catalog import Catalog
-from prefect_narrative.planes.check import QueryCheck
+from prefect_narrative.planes.catalog import Catalog, Table
+from prefect_narrative.planes.check import QueryCheck, Runnable
 from prefect_narrative.planes.columns import chosen
 from prefect_narrative.planes.connection import (
+    ENGINE,
     LAKE,
     Place,
     SpillFolder,
@@ -100,6 +101,7 @@ class DuckLakePlane:
         self._check: QueryCheck | None = None
         self._spill: SpillFolder | None = None
         self._usage = PlaneUsage()
+        self._known_tables: dict[int, dict[str, Table]] = {}
         self._closed = False
         self._make_place()
         self._engine = EngineThread(self.interrupt)
@@ -115,6 +117,14 @@ class DuckLakePlane:
     def name(self) -> str:
         """The plane's name."""
         return self._name
+
+    def engine(self) -> str:
+        """Return the versions of DuckDB and of its DuckLake."""
+
+        def work() -> str:
+            return str(self._reading().execute(f"SELECT getvariable('{ENGINE}')").fetchall()[0][0])
+
+        return self._run(work)
 
     def snapshot(self) -> int:
         """Return the id of the newest snapshot."""
@@ -160,7 +170,7 @@ class DuckLakePlane:
         return self._run(work)
 
     def check(
-        self, query: str, at: int | None = None, *, deltas: bool = False, relations: Collection[str] = ()
+        self, query: str, at: int | None = None, *, deltas: bool = False, relations: Collection[str] | None = None
     ) -> CheckedQuery:
         """Return the query if it is exactly one SELECT over existing datasets with allowed functions only."""
 
@@ -168,7 +178,7 @@ class DuckLakePlane:
             catalog = self._catalog()
             known = catalog.tables(catalog.resolve(at))
             checked = self._checking().check(query, known, deltas=deltas, relations=relations)
-            self._require(catalog, checked)
+            self._require(catalog, self._checking().versions(checked))
             return checked
 
         return self._run(work)
@@ -179,9 +189,9 @@ class DuckLakePlane:
         """Return the columns that a query yields, without running it; `given` are columns that datasets might have."""
 
         def work() -> list[Column]:
-            sql, snapshot = self._runnable(query, at, dict.fromkeys(query.deltas))
+            runnable, snapshot = self._runnable(query, at, dict.fromkeys(query.deltas))
             if not given:
-                return described(self._reading(), sql)
+                return described(self._reading(), runnable.sql)
             catalog = self._catalog()
             sql, tables = self._checking().unpinned(query, LAKE)
             shapes: dict[DatasetName, Sequence[Column]] = {}
@@ -204,9 +214,8 @@ class DuckLakePlane:
         """Run a query as of a snapshot (None: the newest) and return its first `limit` rows."""
 
         def work() -> Rows:
-            sql, snapshot = self._runnable(query, at)
-            if query.relations:
-                sql = with_relations(sql, relations or {}, self._checking().uses(query), self._catalog())
+            runnable, snapshot = self._runnable(query, at)
+            sql = with_relations(runnable.sql, relations or {}, runnable.uses, self._catalog())
             connection = self._reading()
             columns = described(connection, sql)
             rows = execute_one(connection, f"SELECT * FROM ({sql}) AS result LIMIT {int(limit) + 1}", "SELECT")
@@ -303,13 +312,13 @@ class DuckLakePlane:
             connection = self._reading()
             catalog = self._catalog()
             newest = catalog.newest()
-            sql, snapshot = self._runnable(query, at, since, pins)
-            if query.relations:
-                sql = with_relations(sql, relations or {}, self._checking().uses(query), catalog)
+            runnable, snapshot = self._runnable(query, at, since, pins)
+            sql = with_relations(runnable.sql, relations or {}, runnable.uses, catalog)
             kept = chosen(described(connection, sql), columns)
             folder = make_stage_folder(self._place.staged(job_id, token), name)
             stage = write_stage(connection, sql, kept, folder, partitioned_by)
-            check_feeds(catalog, [seen for seen in (since or {}).values() if seen], relations or {}, newest)
+            read = {name: (relations or {})[name] for name in query.relations}
+            check_feeds(catalog, [seen for seen in (since or {}).values() if seen], read, newest)
             self._count_read(query, snapshot, pins, relations)
             self._count_written(stage)
             return stage
@@ -519,7 +528,9 @@ class DuckLakePlane:
 
     def _catalog(self) -> Catalog:
         connection = self._reading()
-        return Catalog(lambda statement, values: connection.execute(statement, list(values)).fetchall())
+        return Catalog(
+            lambda statement, values: connection.execute(statement, list(values)).fetchall(), self._known_tables
+        )
 
     def _checking(self) -> QueryCheck:
         if self._check is None:
@@ -532,11 +543,10 @@ class DuckLakePlane:
         at: int | None,
         since: Mapping[str, SourceVersion | None] | None = None,
         pins: Mapping[str, int] | None = None,
-    ) -> tuple[str, int]:
-        """Return the SQL of a query, pinned to a snapshot, and that snapshot; `since` is for what DELTA names."""
+    ) -> tuple[Runnable, int]:
+        """Return a query as it runs, pinned to a snapshot, and that snapshot; `since` is for what DELTA names."""
         catalog = self._catalog()
         snapshot = catalog.resolve(at)
-        self._require(catalog, query)
         tables = catalog.tables(snapshot)
         for source in query.sources:
             if pins and source in pins:
@@ -548,11 +558,13 @@ class DuckLakePlane:
             for name, seen in (since or {}).items()
             if name in query.deltas
         }
-        return self._checking().pinned(query, snapshot, LAKE, changes, pins), snapshot
+        runnable = self._checking().runnable(query, snapshot, LAKE, changes, pins)
+        self._require(catalog, runnable.versions)
+        return runnable, snapshot
 
-    def _require(self, catalog: Catalog, query: CheckedQuery) -> None:
-        """Raise unless every dataset that the query reads AT a snapshot was there."""
-        versions = self._checking().versions(query)
+    @staticmethod
+    def _require(catalog: Catalog, versions: Sequence[tuple[str, int]]) -> None:
+        """Raise unless every dataset that a query reads AT a snapshot of its own was there."""
         catalog.require(version for _, version in versions)
         for source, version in versions:
             if source not in (tables := catalog.tables(version)):
@@ -602,8 +614,10 @@ class DuckLakePlane:
         versions = {source: (pins or {}).get(source, at) for source in query.sources}
         for version in sorted(set(versions.values())):
             tables = catalog.tables(version)
-            found = catalog.datasets(version, [tables[name] for name, one in versions.items() if one == version])
-            self._add_usage(read_rows=sum(one.rows for one in found), read_bytes=sum(one.bytes for one in found))
+            found = catalog.sizes(version, [tables[name] for name, one in versions.items() if one == version])
+            self._add_usage(
+                read_rows=sum(one.rows for one in found.values()), read_bytes=sum(one.bytes for one in found.values())
+            )
         for name in query.relations:
             relation = (relations or {})[name]
             if isinstance(relation, ChangedRows):

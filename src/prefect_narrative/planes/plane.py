@@ -235,6 +235,10 @@ class Plane(Protocol):
         """The plane's name."""
         ...
 
+    def engine(self) -> str:
+        """Return what runs the queries, with its version: what another one has computed may differ."""
+        ...
+
     def snapshot(self) -> int:
         """Return the id of the newest snapshot."""
         ...
@@ -266,7 +270,7 @@ class Plane(Protocol):
         ...
 
     def check(
-        self, query: str, at: int | None = None, *, deltas: bool = False, relations: Collection[str] = ()
+        self, query: str, at: int | None = None, *, deltas: bool = False, relations: Collection[str] | None = None
     ) -> CheckedQuery:
         """Return the query if it is exactly one SELECT over existing datasets with allowed functions only.
 
@@ -274,7 +278,7 @@ class Plane(Protocol):
             query: What somebody wrote.
             at: The snapshot whose datasets count; None: the newest.
             deltas: Whether it may read what has changed since a view's last refresh: `DELTA(TABLE x)`.
-            relations: Names that a query of ours may read as well, see `Relation`.
+            relations: Names that a query of ours may read as well, see `Relation`; None: it is a user's query.
 
         Raises:
             QueryRefusedError: with what was seen, the rule and what to do.

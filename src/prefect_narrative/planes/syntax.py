@@ -87,7 +87,7 @@ class Parser:
             QueryRefusedError: it is something else.
         """
         answer = self._ask("SELECT json_serialize_sql(?)", deltas.parenthesised(text))
-        found = json.loads(answer, parse_constant=_refuse_number)
+        found = json.loads(answer, parse_constant=_refuse_number, object_hook=_as_read)
         if found["error"]:
             raise QueryRefusedError(_syntax_message(text, found))
         if len(found["statements"]) != 1:
@@ -96,7 +96,7 @@ class Parser:
         statement: Node = found["statements"][0]
         if statement["named_param_map"]:
             raise QueryRefusedError(f"The query has a parameter: {REFUSED_NODES['PARAMETER']}.")
-        return _canonical(_without_locations(statement))  # type: ignore[no-any-return]
+        return statement
 
     def sql(self, tree: Node) -> str:
         """Return a tree as SQL that DuckDB reads as the same tree.
@@ -105,7 +105,8 @@ class Parser:
             QueryRefusedError: DuckDB can't write it without changing it.
         """
         written = self._ask("SELECT json_deserialize_sql(?::JSON)", json.dumps({"error": False, "statements": [tree]}))
-        if self.tree(written) != _canonical(tree):
+        read = self.tree(written)
+        if read != tree and read != _canonical(tree):
             raise QueryRefusedError(
                 "The query can't be written anew without changing its meaning.",
                 remedy="Write it more plainly: one join after the other, subqueries in WITH.",
@@ -435,24 +436,26 @@ def _expands(value: Any) -> bool:
     return any(_expands(item) for item in value.values())
 
 
-def _without_locations(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_locations(item) for key, item in value.items() if key != "query_location"}
-    if isinstance(value, list):
-        return [_without_locations(item) for item in value]
-    return value
+def _as_read(node: Node) -> Node:
+    """Return a node, whose parts were given already, in the form in which trees are compared."""
+    node.pop("query_location", None)
+    return _with_values(node)
 
 
-def _canonical(value: Any) -> Any:
-    """Return a tree with VALUES in one form: DuckDB writes a list of rows as a subquery over nothing but that list."""
-    if isinstance(value, list):
-        return [_canonical(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    node = {key: _canonical(item) for key, item in value.items()}
+def _with_values(node: Node) -> Node:
+    """Return a node with VALUES in one form: DuckDB writes a list of rows as a subquery over nothing but that list."""
     if node.get("type") == "SUBQUERY" and node["alias"] == "valueslist" and not node["column_name_alias"]:
         inner = node["subquery"]["node"]
         rows = inner.get("from_table", {})
         if rows.get("type") == "EXPRESSION_LIST" and {**inner, "from_table": None} == ALL_ROWS:
             return rows | {"sample": node["sample"]} if rows["sample"] is None else node
     return node
+
+
+def _canonical(value: Any) -> Any:
+    """Return a tree that was made here in the form in which trees are compared."""
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return _with_values({key: _canonical(item) for key, item in value.items()})

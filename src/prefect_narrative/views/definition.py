@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +13,8 @@ from prefect_narrative.planes.plane import CheckedQuery, Column, Dataset, Source
 from prefect_narrative.views.expiry import EXPIRE_EVERYTHING, RETAIN_EVERYTHING
 
 _PROPERTY = "definition"
+REMEMBERED = 8
+"""Refreshes whose figures a definition keeps."""
 
 
 class NotAViewError(NarrativeError, TypeError):
@@ -75,6 +78,39 @@ class ReadVersion(BaseModel):
         return SourceVersion(self.name, self.table_id, self.snapshot_id)
 
 
+class EngineMark(BaseModel):
+    """What is noted at a refresh of rows that a later one may go on from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    engine: str
+    """The query engine that made them, with its version."""
+    form: int
+    """The form in which groups are kept beside them."""
+    job_id: UUID
+    """The job that published them: when that was tells whether anybody has changed them since."""
+    unfit: str | None = None
+    """Why no refresh can go on from them, in a sentence; None: one may."""
+
+
+class PastRefresh(BaseModel):
+    """What a refresh took: the next choice between full and incremental learns from it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    action: Literal["full", "incremental"]
+    seconds: float
+    """Elapsed, up to its publication."""
+    usual_seconds: float
+    """What it would have been expected to take if nothing were known of the view's earlier refreshes."""
+    changed_rows: int
+    """At most so many rows of its sources had changed."""
+    source_rows: int
+    """Rows that its sources had."""
+    rows: int
+    """Rows that the view had afterwards."""
+
+
 class ViewDefinition(BaseModel):
     """The definition of a view and what its present rows were made from.
 
@@ -105,6 +141,10 @@ class ViewDefinition(BaseModel):
     """How long rows are kept, see `views.expiry`."""
     extended_stats: Literal["all", "none"] = "none"
     """Whether each refresh is followed by statistics of all columns."""
+    engine: EngineMark | None = None
+    """By what the present rows were made, so that a refresh can go on from them; None: by nothing that noted it."""
+    past: tuple[PastRefresh, ...] = ()
+    """The latest refreshes that wrote rows, the newest last."""
     refresh_schedule: str = "@once"
     timezone: str = "UTC"
     display_name: str | None = None
@@ -134,6 +174,10 @@ class ViewDefinition(BaseModel):
     def read_from(self, versions: tuple[SourceVersion, ...]) -> Self:
         """Return the same definition for rows that were made from these versions of its sources."""
         return self.model_copy(update={"sources": tuple(map(ReadVersion.of, versions))})
+
+    def remembering(self, past: PastRefresh) -> Self:
+        """Return the same definition after one more refresh."""
+        return self.model_copy(update={"past": (*self.past, past)[-REMEMBERED:]})
 
     @property
     def keeps_ages(self) -> bool:

@@ -21,3 +21,5 @@ class Outcome:
     """Rows in the view afterwards."""
     told: str = ""
     """What became of the rows, in a sentence, where counts alone do not say it."""
+    seconds: float = 0.0
+    """What making them took."""

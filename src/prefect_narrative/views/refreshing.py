@@ -1,20 +1,26 @@
 """Bringing a view up to date: what has to be done, and doing it."""
 
-# ruff: noqa: S608  (queries are checked trees, and each is checked once more)
-
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import UUID
 
-from prefect_narrative.planes.plane import CheckedQuery, Ingestion, Plane, SourceVersion, Stage, Write
+from prefect_narrative.planes.errors import WriteConflictError
+from prefect_narrative.planes.plane import CheckedQuery, Ingestion, Plane, SourceVersion, Stage, StateWrite, Write
 from prefect_narrative.views.appending import stage_increment
 from prefect_narrative.views.definition import ViewDefinition
 from prefect_narrative.views.expiring import Due, expire, rows_due
 from prefect_narrative.views.expiry import EXPIRE_EVERYTHING
-from prefect_narrative.views.merging import check_keys
+from prefect_narrative.views.filling import fill_view
 from prefect_narrative.views.outcome import Outcome
+from prefect_narrative.views.reasons import NotIncrementalError
+from prefect_narrative.views.updating import Mode, Update, choose, stage_update
+
+T = TypeVar("T")
+
+PLANS = 6
+"""So often a refresh is planned where others keep overtaking it."""
 
 Action = Literal["full", "incremental", "no_data"]
 """full: the rows were made anew. incremental: rows were added, replaced or taken away. no_data: nothing was done."""
@@ -45,13 +51,16 @@ class RefreshPlan:
     """Rows whose time is over."""
     runs_query: bool = True
     """Whether the query runs; where it does not, an incremental refresh is nothing but rows that expire."""
+    update: Update | None = None
+    """How rows that a refresh replaces are brought up to date; None where there was no choice."""
 
 
 def plan_refresh(
     plane: Plane,
     view: str,
     *,
-    forced: bool = False,
+    mode: Mode = "auto",
+    instead: str | None = None,
     due: datetime | None = None,
     now: datetime | None = None,
     pins: Mapping[str, int] | None = None,
@@ -61,7 +70,9 @@ def plan_refresh(
     Args:
         plane: Where the view lives.
         view: Its name.
-        forced: Whether to run the query even where nothing has changed.
+        mode: `full` makes the rows anew even where nothing has changed, `incremental` refuses to, `auto` takes what is
+            expected to be quicker.
+        instead: Why the rows are made anew though that was not asked for, in a sentence.
         due: When the view was to be refreshed, where a schedule asks for it: a view that was refreshed since is left
             alone, so that after a down time it is refreshed once and not once for each time that was missed.
         now: The time; None: the clock's.
@@ -72,6 +83,7 @@ def plan_refresh(
         DatasetNotFoundError: there is no such view, or a source is gone.
         NotAViewError: it is a dataset, but not a view.
         QueryRefusedError: the query is not allowed any more.
+        NotIncrementalError: `incremental` was asked for, and can't be.
     """
     now = now or datetime.now(UTC)  # before the snapshot is chosen: what is written in between is not in it
     at = plane.snapshot()
@@ -85,13 +97,14 @@ def plan_refresh(
     action: Action
     expired = None
     runs_query = True
+    update = None
     if newer:
         action, reason = (
             "no_data",
             (f"The view was made from newer contents than were asked for, of {', '.join(newer)}: it is left as it is."),
         )
-    elif forced:
-        action, reason = "full", "A full refresh was asked for."
+    elif mode == "full":
+        action, reason = "full", instead or "A full refresh was asked for."
     elif due is not None and definition.refreshed_at is not None and definition.refreshed_at >= due:
         action, reason = (
             "no_data",
@@ -105,6 +118,9 @@ def plan_refresh(
         change = None if definition.expire == EXPIRE_EVERYTHING else _change(plane, definition, query, versions)
         runs_query = change is not None
         action, reason = _decide(definition, change, expired)
+        if change is not None and definition.write_mode == "overwrite":
+            update = choose(plane, dataset, definition, query, versions, change, mode)
+            action, reason = update.action, update.reason
     definition = definition.model_copy(update={"refreshed_at": now, "emptied_at": None})
     return RefreshPlan(
         view=view,
@@ -120,7 +136,35 @@ def plan_refresh(
         pins=pins,
         expired=expired,
         runs_query=runs_query,
+        update=update,
     )
+
+
+def carried_out(plan: Callable[[Mode, str | None], RefreshPlan], do: Callable[[RefreshPlan], T], mode: Mode) -> T:
+    """Return what carrying out a plan yields; it is planned again where another writer was quicker.
+
+    Args:
+        plan: Makes a plan for a mode, and for a reason why that was not asked for, see `plan_refresh`.
+        do: Carries it out.
+        mode: What was asked for.
+
+    Raises:
+        WriteConflictError: others have been quicker again and again.
+        NotIncrementalError: `incremental` was asked for, and can't be.
+    """
+    instead = None
+    for left in reversed(range(PLANS)):
+        made = plan(mode, instead)
+        try:
+            return do(made)
+        except NotIncrementalError as error:
+            if mode != "auto":
+                raise
+            mode, instead = "full", f"It could not be brought up to date: {error}"
+        except WriteConflictError:
+            if not left:
+                raise
+    raise AssertionError  # the last plan returns or raises
 
 
 def _decide(definition: ViewDefinition, change: str | None, expired: Due | None) -> tuple[Action, str]:
@@ -166,42 +210,6 @@ def _is_newer(plane: Plane, seen: SourceVersion | None, wanted: SourceVersion) -
     return seen.table_id != wanted.table_id or plane.changed(wanted, seen.snapshot_id)
 
 
-def stage_view(
-    plane: Plane,
-    job_id: UUID,
-    token: int,
-    view: str,
-    query: CheckedQuery,
-    at: int,
-    definition: ViewDefinition,
-    pins: Mapping[str, int] | None = None,
-) -> Stage:
-    """Run a view's query at one snapshot, pinned sources apart, and write its rows as files, which nobody sees yet.
-
-    They are all rows that the view has then: DELTA stands for whole datasets.
-
-    Raises:
-        DuplicateKeyError: the view is merged by key, and the query yields a key twice.
-    """
-    if definition.expire == EXPIRE_EVERYTHING:
-        emptied = f"SELECT * FROM ({query.sql}) AS emptied WHERE 1 = 0"
-        query = plane.check(emptied, at, deltas=bool(query.deltas))
-    stage = plane.stage_query(
-        job_id,
-        token,
-        view,
-        query,
-        at=at,
-        columns=definition.column_names,
-        partitioned_by=definition.partitioned_by,
-        since=dict.fromkeys(query.deltas),
-        pins=pins,
-    )
-    if definition.merge_on:
-        check_keys(plane, view, definition.merge_on, stage)
-    return stage
-
-
 def stage_refresh(plane: Plane, job_id: UUID, token: int, plan: RefreshPlan) -> Outcome:
     """Do what a plan says, up to its publication: outside any lock, and nobody sees it yet.
 
@@ -209,7 +217,11 @@ def stage_refresh(plane: Plane, job_id: UUID, token: int, plan: RefreshPlan) -> 
         ViewColumnsError: the query does not yield the columns of a view that keeps its rows.
         DeltaLostError: it can't be told what has changed in a source that DELTA names.
         DuplicateKeyError: the view is merged by key, and the query yields a key twice.
+        NotIncrementalError: it turns out that the view can't be brought up to date by what has changed.
+        WriteConflictError: files were compacted while their changes were being read.
     """
+    if plan.action == "incremental" and plan.update is not None:
+        return stage_update(plane, job_id, token, plan.definition, plan.update, plan.versions, plan.at)
     if plan.action == "incremental" and not plan.runs_query and plan.expired is not None:
         return expire(plane, job_id, token, plan.expired, plan.refreshed_at)
     if plan.action == "incremental":
@@ -228,9 +240,25 @@ def stage_refresh(plane: Plane, job_id: UUID, token: int, plan: RefreshPlan) -> 
             expired=plan.expired,
             pins=plan.pins,
         )
-    stage = stage_view(plane, job_id, token, plan.view, plan.query, plan.at, plan.definition, plan.pins)
-    write = view_write(plan.view, plan.definition, plan.versions, stage, replaces=plan.table_id)
-    return Outcome(write, inserted_rows=stage.rows, deleted_rows=plan.old_rows, rows=stage.rows)
+    filled = fill_view(plane, job_id, token, plan.view, plan.query, plan.at, plan.definition, plan.pins)
+    stage = filled.stage
+    write = view_write(
+        plan.view,
+        filled.definition,
+        plan.versions,
+        stage,
+        replaces=plan.table_id,
+        since=plan.at,
+        state=filled.state,
+    )
+    return Outcome(
+        write,
+        inserted_rows=stage.rows,
+        deleted_rows=plan.old_rows,
+        rows=stage.rows,
+        seconds=filled.seconds,
+        told=filled.told,
+    )
 
 
 def view_write(
@@ -240,6 +268,8 @@ def view_write(
     stage: Stage,
     *,
     replaces: int | None = None,
+    since: int | None = None,
+    state: StateWrite | None = None,
 ) -> Write:
     """Return what publishes a view's rows and its definition together.
 
@@ -249,6 +279,8 @@ def view_write(
         versions: The contents of its sources that the rows were made from.
         stage: The rows.
         replaces: The table that they replace; None where the view is new.
+        since: The snapshot in which the view was read; None where it is new.
+        state: What is kept of its groups.
     """
     return Write(
         dataset=view,
@@ -257,5 +289,7 @@ def view_write(
         kind="view",
         properties=definition.read_from(versions).as_properties(),
         replaces=replaces,
+        since=since,
+        state=state,
         ingestion=Ingestion(definition.refreshed_at) if definition.keeps_ages and definition.refreshed_at else None,
     )

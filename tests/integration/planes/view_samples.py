@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 from prefect_narrative.planes import Plane, Published
 from prefect_narrative.views.defining import DefinitionPlan, Draft, plan_definition
 from prefect_narrative.views.definition import ViewDefinition
-from prefect_narrative.views.refreshing import RefreshPlan, plan_refresh, stage_refresh, stage_view, view_write
+from prefect_narrative.views.filling import fill_view
+from prefect_narrative.views.refreshing import RefreshPlan, plan_refresh, stage_refresh, view_write
 
 START = datetime(2024, 1, 31, 12, tzinfo=UTC)
 
@@ -25,11 +26,11 @@ def make_view(plane: Plane, name: str, query: str, now: datetime = START, **said
     assert isinstance(plan, DefinitionPlan)
     job = uuid4()
     plane.claim(job, 1)
-    stage = stage_view(plane, job, 1, name, plan.query, plan.at, plan.definition)
-    write = view_write(name, plan.definition, plan.versions, stage)
+    filled = fill_view(plane, job, 1, name, plan.query, plan.at, plan.definition)
+    write = view_write(name, filled.definition, plan.versions, filled.stage, state=filled.state)
     if plan.replaced is not None:
         write = replace(write, mode="replace")
-    return plane.publish(job, 1, [write], {"rows": stage.rows})
+    return plane.publish(job, 1, [write], {"rows": filled.stage.rows})
 
 
 def publish_plan(plane: Plane, plan: RefreshPlan, job: UUID | None = None) -> dict[str, Any]:

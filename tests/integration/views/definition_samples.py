@@ -8,7 +8,8 @@ from uuid import uuid4
 from prefect_narrative.planes import Plane, Published, Write
 from prefect_narrative.views.defining import DefinitionPlan, Draft, KeptView, plan_definition
 from prefect_narrative.views.definition import ViewDefinition
-from prefect_narrative.views.refreshing import stage_view, view_write
+from prefect_narrative.views.filling import fill_view
+from prefect_narrative.views.refreshing import view_write
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -32,8 +33,8 @@ def publish(plane: Plane, plan: DefinitionPlan) -> Published:
     """Do what a plan says."""
     job = uuid4()
     plane.claim(job, 1)
-    stage = stage_view(plane, job, 1, plan.view, plan.query, plan.at, plan.definition)
-    write = view_write(plan.view, plan.definition, plan.versions, stage)
+    filled = fill_view(plane, job, 1, plan.view, plan.query, plan.at, plan.definition)
+    write = view_write(plan.view, filled.definition, plan.versions, filled.stage, state=filled.state)
     if plan.replaced is not None:
         write = replace(write, mode="replace")
     return plane.publish(job, 1, [write], {}, plan.guard)

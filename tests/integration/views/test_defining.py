@@ -171,7 +171,7 @@ def test_a_column_that_is_only_named_counts_as_read(plane: Plane) -> None:
 
 def test_replacing_is_whole_and_a_refresh_of_the_old_view_does_not_undo_it(plane: Plane) -> None:
     define(plane, "totals", TOTALS)
-    refresh = plan_refresh(plane, "totals", forced=True)
+    refresh = plan_refresh(plane, "totals", mode="full")
     define(plane, "totals", "SELECT 7 AS seven", if_exists="replace")
     assert rows(plane, "SELECT * FROM totals") == [(7,)]
     assert ViewDefinition.of(plane.dataset("totals")).column_names == ("seven",)

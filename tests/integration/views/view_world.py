@@ -16,7 +16,8 @@ from prefect_narrative.settings import Settings
 from prefect_narrative.views.cascade import pins, sorter
 from prefect_narrative.views.definition import ViewDefinition, freeze_columns
 from prefect_narrative.views.lineage import Lineage
-from prefect_narrative.views.refreshing import plan_refresh, stage_view, view_write
+from prefect_narrative.views.filling import stage_view
+from prefect_narrative.views.refreshing import plan_refresh, view_write
 
 GROUPS = 5
 BATCH_IDS = 12
@@ -117,7 +118,7 @@ def refresh(
         found = plane.published(job)
         if found is not None:
             return found.result
-        plan = plan_refresh(plane, view, forced=mode == "full", pins=pinned)
+        plan = plan_refresh(plane, view, mode="full" if mode == "full" else "auto", pins=pinned)
         result = {"action": plan.action, "base": plan.at}
         if plan.action == "no_data":
             return {**result, "snapshot_id": plan.at}

@@ -1,0 +1,167 @@
+"""Which takes less time: to run a view's query anew, or to bring its rows up to date. An estimate; nothing is run.
+
+Both are counted in rows that have to be handled, from what metadata tells of the sources and of their changes, and
+turned into seconds by what this view's own refreshes took before; the first time by what such queries usually take.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from prefect_narrative.planes.nodes import Node
+from prefect_narrative.planes.plane import Changes
+from prefect_narrative.views import trees
+from prefect_narrative.views.definition import PastRefresh
+from prefect_narrative.views.maintaining import Maintenance
+
+ROWS_A_SECOND = 20e6
+"""Rows that are read, joined and grouped in a second."""
+WRITTEN = 6.0
+"""To how many rows read one that is written amounts."""
+MATCHED = 2.0
+"""Likewise: one of the view's that is compared with those to be deleted."""
+DELETED = 3.0
+"""Likewise: one of a dataset's where the change feed looks for deleted ones among all of its rows."""
+FULL_SECONDS = 0.1
+"""For a full refresh of nothing."""
+CHANGE_SECONDS = 0.15
+"""For an incremental refresh of nothing: it takes several queries."""
+GROUPS_SECONDS = 0.15
+"""The same once more where groups are kept."""
+LATEST = 3
+"""So many refreshes of a kind tell how quick the next one will be."""
+SLOWEST, QUICKEST = 20.0, 0.05
+"""Beyond these a refresh took so long, or so little, for another reason."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a refresh is expected to take."""
+
+    full_seconds: float
+    incremental_seconds: float
+    changed_rows: int
+    """At most so many rows of the sources have changed."""
+    source_rows: int
+    """Rows in the sources."""
+    full_usual: float
+    """As `full_seconds`, on a usual machine."""
+    incremental_usual: float
+
+    @property
+    def better(self) -> Literal["full", "incremental"]:
+        """The quicker way."""
+        return "incremental" if self.incremental_seconds <= self.full_seconds else "full"
+
+    @property
+    def told(self) -> str:
+        """Why the quicker way was chosen."""
+        full, change = _seconds(self.full_seconds), _seconds(self.incremental_seconds)
+        rows = f"{self.changed_rows:,} of {self.source_rows:,} rows"
+        if self.better == "incremental":
+            return f"{rows}, so bringing it up to date was expected to take {change}, and all of it anew {full}"
+        return f"{rows}, so making it anew was expected to take {full}, and bringing it up to date {change}"
+
+
+def estimate(found: Maintenance, source_rows: Mapping[str, int], past: Sequence[PastRefresh]) -> Estimate:
+    """Return what both ways to refresh a view are expected to take.
+
+    Args:
+        found: The view, the form of its query, and how its sources have changed.
+        source_rows: How many rows each source has now.
+        past: Its latest refreshes.
+    """
+    changed = sum(one.inserted_rows + one.deleted_rows for one in found.changes.values())
+    rows = sum(source_rows.values())
+    full = full_usual(rows, found.dataset.rows)
+    change = _change_usual(found, source_rows)
+    return Estimate(
+        full_seconds=full * _pace(past, "full"),
+        incremental_seconds=change * _pace(past, "incremental"),
+        changed_rows=changed,
+        source_rows=rows,
+        full_usual=full,
+        incremental_usual=change,
+    )
+
+
+def full_usual(source_rows: int, rows: int) -> float:
+    """Return the seconds that a full refresh takes on a usual machine.
+
+    Args:
+        source_rows: Rows that it reads.
+        rows: Rows that it writes.
+    """
+    return FULL_SECONDS + (source_rows + WRITTEN * rows) / ROWS_A_SECOND
+
+
+def _change_usual(found: Maintenance, source_rows: Mapping[str, int]) -> float:
+    """Return the seconds that an incremental refresh takes on a usual machine."""
+    changes, rows = found.changes, found.dataset.rows
+    handled = _handled(found.shape.rows, changes, source_rows)
+    deletes = any(one.deletes for one in changes.values())
+    handled += sum(DELETED * source_rows[name] for name, one in changes.items() if one.deletes)
+    changed = sum(one.inserted_rows + one.deleted_rows for one in changes.values())
+    seconds = CHANGE_SECONDS
+    if found.shape.results is not None:
+        seconds += GROUPS_SECONDS
+        handled += MATCHED * 2 * rows + WRITTEN * 2 * min(changed, rows)
+    else:
+        handled += (MATCHED * rows if deletes else 0) + WRITTEN * changed
+    return seconds + handled / ROWS_A_SECOND
+
+
+def _handled(query: Node, changes: Mapping[str, Changes], source_rows: Mapping[str, int]) -> float:
+    """Return how many rows the terms of a query's difference read: what has changed, and all that it is joined with."""
+    if query["type"] == "SET_OPERATION_NODE":
+        return sum(_handled(query[side], changes, source_rows) for side in ("left", "right"))
+    found = trees.leaves(query["from_table"])
+    read = [_read(leaf, source_rows) for leaf in found]
+    handled = 0.0
+    for number, leaf in enumerate(found):
+        others = sum(read) - read[number]
+        if leaf["type"] == "SUBQUERY":
+            inner = leaf["subquery"]["node"]
+            handled += _handled(inner, changes, source_rows) + others * _terms(inner, changes)
+        elif trees.is_dataset(leaf):
+            one = changes[trees.dataset_of(leaf)]
+            handled += one.inserted_rows + one.deleted_rows + others * (one.inserts + one.deletes)
+    return handled
+
+
+def _terms(query: Node, changes: Mapping[str, Changes]) -> int:
+    if query["type"] == "SET_OPERATION_NODE":
+        return sum(_terms(query[side], changes) for side in ("left", "right"))
+    found = 0
+    for leaf in trees.leaves(query["from_table"]):
+        if leaf["type"] == "SUBQUERY":
+            found += _terms(leaf["subquery"]["node"], changes)
+        elif trees.is_dataset(leaf):
+            one = changes[trees.dataset_of(leaf)]
+            found += one.inserts + one.deletes
+    return found
+
+
+def _read(part: Node, source_rows: Mapping[str, int]) -> float:
+    if part["type"] == "SET_OPERATION_NODE":
+        return _read(part["left"], source_rows) + _read(part["right"], source_rows)
+    if part["type"] == "SELECT_NODE":
+        return sum(_read(leaf, source_rows) for leaf in trees.leaves(part["from_table"]))
+    if part["type"] == "SUBQUERY":
+        return _read(part["subquery"]["node"], source_rows)
+    return source_rows[trees.dataset_of(part)] if trees.is_dataset(part) else 0.0
+
+
+def _pace(past: Sequence[PastRefresh], action: Literal["full", "incremental"]) -> float:
+    """Return by how much slower than usual this view's refreshes are; those of the other kind tell it at first."""
+    ratios = {
+        kind: [min(max(one.seconds / one.usual_seconds, QUICKEST), SLOWEST) for one in past if one.action == kind]
+        for kind in ("full", "incremental")
+    }
+    known = ratios[action] or ratios["full"] or [1.0]
+    return median(known[-LATEST:])
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
