@@ -38,6 +38,9 @@ def settle(world: World, watch: Watch) -> None:
     if stopped:
         for process in stopped:
             world.stop(process, stopped=False)
+            if process.works and process.body.pid % 2:
+                process.outcome = Outcome.COMPLETES
+                process.actor.go_on()  # before its pulse looks
         world.pass_time(2)
         world.let_code_go_on()
         _sweep_until_quiet(world, watch)

@@ -1,5 +1,6 @@
 """The job table as reconcilers and as flows' processes reach it, and the lake beside it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -60,7 +61,7 @@ class Remembering:
 class _Forwarding:
     """Makes each call of a job table through a gate."""
 
-    def __init__(self, table: Remembering, gate: Gate, wrote: Callable[[UUID, str], None]) -> None:
+    def __init__(self, table: Remembering, gate: Gate, wrote: Callable[[UUID, str, tuple[Any, ...]], None]) -> None:
         self._table = table
         self._gate = gate
         self._wrote = wrote
@@ -81,7 +82,7 @@ class _Forwarding:
     def _perform(self, name: str, job_id: UUID | None, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         answer = self._table.call(name, arguments, named)
         if name in WRITES and job_id is not None:
-            self._wrote(job_id, name)
+            self._wrote(job_id, name, arguments)
         return answer
 
     def _later(
@@ -127,11 +128,11 @@ def _forwarded(name: str) -> Callable[..., Any]:
 
 
 _METHODS = {name: _forwarded(name) for name in JobStore.__abstractmethods__ if name != "close"}
-Table: Callable[[Remembering, Gate, Callable[[UUID, str], None]], JobStore] = type(
+Table: Callable[[Remembering, Gate, Callable[[UUID, str, tuple[Any, ...]], None]], JobStore] = type(
     "Table", (_Forwarding, JobStore), dict(_METHODS)
 )
 """The job table as a reconciler or a reader reaches it."""
-ProcessTable: Callable[[Remembering, Gate, Callable[[UUID, str], None]], JobStore] = type(
+ProcessTable: Callable[[Remembering, Gate, Callable[[UUID, str, tuple[Any, ...]], None]], JobStore] = type(
     "ProcessTable", (_Impatient, JobStore), dict(_METHODS)
 )
 """The job table as a flow's process reaches it."""
@@ -163,6 +164,8 @@ class Lake:
     def __init__(self, published: Callable[[UUID, int], None], marked: Callable[[str], None]) -> None:
         self.tokens: dict[UUID, int] = {}
         self.results: dict[UUID, dict[str, Any]] = {}
+        self.fenced: Counter[UUID] = Counter()
+        """How often attempts at each job were fenced out."""
         self._published = published
         self._marked = marked
 
@@ -189,6 +192,7 @@ class Lake:
 
     def fence(self, job_id: UUID, token: int) -> None:
         """Keep lower tokens out."""
+        self.fenced[job_id] += 1
         if job_id not in self.results:
             self.tokens[job_id] = max(token, self.tokens.get(job_id, -1))
 
@@ -201,9 +205,8 @@ class LakeFromHere:
         self._gate = gate
 
     def fence(self, plane: str | None, job_id: UUID, token: int) -> None:
-        """Keep lower tokens out of the plane, where there is one."""
-        if plane is not None:
-            self._gate.call("lake.fence", job_id, lambda: self._lake.fence(job_id, token), is_deed=True)
+        """Keep lower tokens out of the plane; out of all, and so of this one, where it is not known."""
+        self._gate.call("lake.fence", job_id, lambda: self._lake.fence(job_id, token), is_deed=True)
 
     def published(self, plane: str | None, job_id: UUID) -> dict[str, Any] | None:
         """Return what the job has published there."""

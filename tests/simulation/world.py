@@ -92,6 +92,8 @@ class World:
         self.publications: Counter[UUID] = Counter()
         self.declared: dict[UUID, int] = {}
         """The highest token that was begun when somebody declared a job's process dead."""
+        self.raised: Counter[UUID] = Counter()
+        """How often attempts at each job were fenced out of the table."""
         self.touched: set[UUID] = set()
         self.violations: list[str] = []
         self.diary: dict[UUID, list[str]] = {}
@@ -190,9 +192,15 @@ class World:
         """Note that something has happened that should, some time."""
         self.marks[what] += 1
 
-    def wrote(self, job_id: UUID, name: str) -> None:
-        """Note that a row was written."""
+    def wrote(self, job_id: UUID, name: str, arguments: tuple[Any, ...]) -> None:
+        """Note that a row was written, and judge whether it might be."""
         self.touched.add(job_id)
+        if name == "stage_result" and arguments[1] <= self.declared.get(job_id, -1):
+            self._violated(job_id, f"took a result with token {arguments[1]} after that was declared dead")
+        if name == "raise_fence":
+            self.raised[job_id] += 1
+            if self.lake.fenced[job_id] < self.raised[job_id]:
+                self._violated(job_id, "was fenced out of the table before the lake")
         if name == "begin_attempt" and current() is None and self._is_over(self.server.runs[job_id]):
             self.counts[job_id].at_rest_at_begin += 1  # a late call
         if name not in {"set_progress", "beat"}:
@@ -348,7 +356,12 @@ class World:
         """Judge that somebody ended a run since its process is dead."""
         self.marks["declared dead"] += 1
         self.note(run.id, "its process is declared dead")
-        self.declared[run.id] = max((one.token for one in self.traces.get(run.id, ())), default=-1)
+        newest = self.declared[run.id] = max((one.token for one in self.traces.get(run.id, ())), default=-1)
+        row = self.row_of(run.id)
+        if row is not None and row.token <= newest:
+            self._violated(run.id, f"was ended while token {newest} was good for the table")
+        if run.id not in self.lake.results and self.lake.tokens.get(run.id, -1) <= newest and newest >= 0:
+            self._violated(run.id, f"was ended while token {newest} was good for the lake")
         for process in self.processes_of(run):
             beat = self.table.heartbeat(JobId(run.id))
             in_sight = process.body.host is eyes_of and beat is not None and beat.pid == process.body.pid
