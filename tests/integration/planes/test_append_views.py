@@ -37,7 +37,7 @@ def test_no_row_is_lost_or_doubled(shared_plane: Plane, steps: list[str]) -> Non
         elif step == "refresh":
             refresh(plane, "log")
         elif step == "full":
-            refresh(plane, "log", forced=True)
+            refresh(plane, "log", mode="full")
         elif step == "retry":  # the same job once more: it finds what it has published
             job = uuid4()
             plan = plan_refresh(plane, "log")
@@ -103,7 +103,7 @@ def test_a_replaced_source_fails_an_append_and_is_read_anew_by_a_merge(shared_pl
     assert (done["action"], done["inserted_rows"], done["rows"]) == ("incremental", 1, 3)
     assert "all rows of events were read, since it was replaced" in done["reason"]
     assert sorted(rows_of(plane, "FROM keyed")) == [(0,), (1,), (2,)]
-    assert refresh(plane, "log", forced=True)["action"] == "full"
+    assert refresh(plane, "log", mode="full")["action"] == "full"
     assert sorted(rows_of(plane, "FROM log")) == [(1,), (2,)]
     events(plane, 7, 1)
     assert refresh(plane, "log")["inserted_rows"] == 1

@@ -132,7 +132,7 @@ def test_a_key_that_comes_in_twice_is_refused_before_anything_is_written(shared_
     assert raised.value.detail == {"dataset": "merged", "merge_on": ["k"], "surplus_rows": 3}
     assert rows_of(shared_plane, "FROM merged") == [(1, "a")]
     with pytest.raises(DuplicateKeyError):
-        refresh(shared_plane, "merged", forced=True)
+        refresh(shared_plane, "merged", mode="full")
     with pytest.raises(DuplicateKeyError):
         merged(shared_plane)
     assert rows_of(shared_plane, "FROM merged") == [(1, "a")]

@@ -66,7 +66,7 @@ def test_a_clock_that_was_set_back_makes_no_row_older(shared_plane: Plane) -> No
 
 def test_a_full_refresh_begins_a_new_age(shared_plane: Plane) -> None:
     log(shared_plane, "P2D")
-    refresh(shared_plane, "log", after(days=5), forced=True)
+    refresh(shared_plane, "log", after(days=5), mode="full")
     assert due(shared_plane, "log", after(days=6)) is None
     found = due(shared_plane, "log", after(days=7))
     assert found is not None
@@ -101,7 +101,7 @@ def test_expire_everything_keeps_the_view_and_none_of_its_rows(shared_plane: Pla
     assert (done["action"], done["reason"], done["rows"]) == (
         "no_data", "expire_everything: the view is kept empty.", 0,
     )  # fmt: skip
-    assert refresh(plane, "empty", forced=True)["rows"] == 0
+    assert refresh(plane, "empty", mode="full")["rows"] == 0
     assert kept(plane, "empty") == []
 
 
