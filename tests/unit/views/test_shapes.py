@@ -79,7 +79,7 @@ class Look:
         "SELECT o FROM orders o",
         "SELECT id, price + 1 AS more, more * 2 AS most FROM orders WHERE more > 3",
         "SELECT id FROM orders o JOIN (VALUES (1), (2)) v(k) ON o.k = v.k",
-        "SELECT id FROM orders JOIN items AT (VERSION => 3) AS old ON old.k = orders.k",
+        "SELECT id FROM orders JOIN items AS old AT (VERSION => 3) ON old.k = orders.k",
     ],
 )
 def test_rows_change_with_those_of_their_sources(look: Look, query: str) -> None:
