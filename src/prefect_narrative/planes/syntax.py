@@ -38,6 +38,7 @@ REFUSED_NODES = {
 WHOLE_NUMBERS = frozenset({"INTEGER", "BIGINT"})
 SYSTEM_TABLES = ("sqlite_", "duckdb_", "pg_", "pragma_", "__ducklake")
 
+_UNORDERED = ("exclude_list", "qualified_exclude_list", "replace_list", "rename_list")
 _CTE_NAME = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 _FILE_NAME = re.compile(r"[./\\:*?]")
 
@@ -439,11 +440,17 @@ def _expands(value: Any) -> bool:
 def _as_read(node: Node) -> Node:
     """Return a node, whose parts were given already, in the form in which trees are compared."""
     node.pop("query_location", None)
-    return _with_values(node)
+    return _in_one_form(node)
 
 
-def _with_values(node: Node) -> Node:
-    """Return a node with VALUES in one form: DuckDB writes a list of rows as a subquery over nothing but that list."""
+def _in_one_form(node: Node) -> Node:
+    """Return a node in one of the forms that mean the same.
+
+    DuckDB writes VALUES as a subquery over nothing but the rows, and what * leaves out or replaces in any order.
+    """
+    if node.get("class") == "STAR":
+        for part in _UNORDERED:
+            node[part] = sorted(node[part], key=repr)
     if node.get("type") == "SUBQUERY" and node["alias"] == "valueslist" and not node["column_name_alias"]:
         inner = node["subquery"]["node"]
         rows = inner.get("from_table", {})
@@ -458,4 +465,4 @@ def _canonical(value: Any) -> Any:
         return [_canonical(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return _with_values({key: _canonical(item) for key, item in value.items()})
+    return _in_one_form({key: _canonical(item) for key, item in value.items()})

@@ -72,7 +72,7 @@ def rounded_twice(total: int, count: int) -> float:
 
 
 def with_averages(rows: str, averages: Sequence[Average]) -> str:
-    """Return a query that yields the rows of another one, and for each average two columns more.
+    """Return a query that yields the rows of another one, and two columns more for each average, beside steps to them.
 
     The average is NULL where the count is 0.
     """
@@ -83,12 +83,7 @@ def with_averages(rows: str, averages: Sequence[Average]) -> str:
     steps.append([step for one in averages for step in _result(one)])
     for step in steps:
         rows = f"SELECT *, {', '.join(step)} FROM ({rows}) AS narrative_averages" if step else rows
-    inner = sorted({f"{one.name}_{part}" for one in averages for part in _parts(one)})
-    return f"SELECT * EXCLUDE ({', '.join(map(quoted, inner))}) FROM ({rows}) AS narrative_averages" if inner else rows
-
-
-def _parts(one: Average) -> tuple[str, ...]:
-    return ("s", "d", "h", "p", "q", "n", "e", "r") if one.division is Division.EXTENDED else ("s", "d")
+    return rows
 
 
 def _whole_numbers(one: Average) -> tuple[str, ...]:

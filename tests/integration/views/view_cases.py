@@ -25,6 +25,8 @@ TYPES = {
 }
 """Types of columns, with values that are alike, long, negative, or equal though written in other words."""
 WHOLE = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UINTEGER")
+LETTERS = "pqrstu"
+"""What the columns of views are called by, so that those of two views are not called the same."""
 KEYS = ("NULL", "0", "1", "2", "3")
 GROUPS = ("NULL", "'x'", "'y'", "'z'")
 
@@ -101,7 +103,7 @@ def worlds(draw: st.DrawFn) -> World:
         sources = {table.name: table.columns for table in tables}
         sources |= {view.name: view.columns for view in views if view.columns}
         form = draw(st.sampled_from(sorted(FORMS)))
-        query, columns = draw(FORMS[form](sources))
+        query, columns = draw(FORMS[form](sources, LETTERS[number]))
         views.append(View(f"view_{number}", form, query, columns))
     return World(tables, tuple(draw(rows(table)) for table in tables), tuple(views))
 
@@ -204,31 +206,31 @@ def _shown(draw: st.DrawFn, columns: Columns) -> tuple[str, str | None]:
 
 
 @st.composite
-def _rows(draw: st.DrawFn, sources: Mapping[str, Columns]) -> tuple[str, Columns]:
+def _rows(draw: st.DrawFn, sources: Mapping[str, Columns], letter: str) -> tuple[str, Columns]:
     read, columns = draw(_read(sources))
     shown = draw(st.lists(_shown(columns), min_size=1, max_size=4))
-    items = ", ".join(f"{sql} AS c{number}" for number, (sql, _) in enumerate(shown))
-    return f"SELECT {items} FROM {draw(_where(read, columns))}", _known(shown)
+    items = ", ".join(f"{sql} AS {letter}{number}" for number, (sql, _) in enumerate(shown))
+    return f"SELECT {items} FROM {draw(_where(read, columns))}", _known(shown, letter)
 
 
 @st.composite
-def _star(draw: st.DrawFn, sources: Mapping[str, Columns]) -> tuple[str, Columns]:
+def _star(draw: st.DrawFn, sources: Mapping[str, Columns], letter: str) -> tuple[str, Columns]:
     source = draw(st.sampled_from(sorted(sources)))
     named = {f"{source.rpartition('.')[2]}.{name}": kind for name, kind in sources[source].items()}
     return f"SELECT * FROM {source} WHERE {draw(_condition(named))}", sources[source]
 
 
 @st.composite
-def _distinct(draw: st.DrawFn, sources: Mapping[str, Columns]) -> tuple[str, Columns]:
+def _distinct(draw: st.DrawFn, sources: Mapping[str, Columns], letter: str) -> tuple[str, Columns]:
     read, columns = draw(_read(sources))
     shown = draw(st.lists(_shown(columns).filter(lambda one: one[1] != "DOUBLE"), min_size=1, max_size=3))
-    items = ", ".join(f"{sql} AS c{number}" for number, (sql, _) in enumerate(shown))
-    return f"SELECT DISTINCT {items} FROM {draw(_where(read, columns))}", _known(shown)
+    items = ", ".join(f"{sql} AS {letter}{number}" for number, (sql, _) in enumerate(shown))
+    return f"SELECT DISTINCT {items} FROM {draw(_where(read, columns))}", _known(shown, letter)
 
 
 @st.composite
-def _union(draw: st.DrawFn, sources: Mapping[str, Columns]) -> tuple[str, Columns]:
-    one, columns = draw(_rows(sources))
+def _union(draw: st.DrawFn, sources: Mapping[str, Columns], letter: str) -> tuple[str, Columns]:
+    one, columns = draw(_rows(sources, letter))
     names = ", ".join(columns)
     again = draw(st.sampled_from(sorted(sources)))
     other = f"SELECT {', '.join(f'CAST(NULL AS {kind})' for kind in columns.values())} FROM {again}"
@@ -259,64 +261,63 @@ def _result(draw: st.DrawFn, columns: Columns) -> tuple[str, str | None]:
 
 
 @st.composite
-def _grouped(draw: st.DrawFn, sources: Mapping[str, Columns]) -> tuple[str, Columns]:
+def _grouped(draw: st.DrawFn, sources: Mapping[str, Columns], letter: str) -> tuple[str, Columns]:
     read, columns = draw(_read(sources))
     keys = draw(st.lists(_shown(columns).filter(lambda one: one[1] != "DOUBLE"), min_size=1, max_size=2))
     results = draw(st.lists(_result(columns), min_size=1, max_size=4))
     hidden = draw(st.booleans()) and draw(st.booleans())  # a key that is not shown
     shown = ([] if hidden else keys) + results
-    items = ", ".join(f"{sql} AS c{number}" for number, (sql, _) in enumerate(shown))
+    items = ", ".join(f"{sql} AS {letter}{number}" for number, (sql, _) in enumerate(shown))
     by = [", ".join(sql for sql, _ in keys)]
     if not hidden:
         by += ["ALL", ", ".join(str(number + 1) for number in range(len(keys)))]
-        by += [", ".join(f"c{number}" for number in range(len(keys)))]
+        by += [", ".join(f"{letter}{number}" for number in range(len(keys)))]
     having = draw(st.sampled_from(("", "", " HAVING count(*) > 1", f" HAVING min({sorted(columns)[0]}) IS NOT NULL")))
-    return f"SELECT {items} FROM {draw(_where(read, columns))} GROUP BY {draw(st.sampled_from(by))}{having}", _known(
-        shown
-    )
+    read = draw(_where(read, columns))
+    return f"SELECT {items} FROM {read} GROUP BY {draw(st.sampled_from(by))}{having}", _known(shown, letter)
 
 
 @st.composite
-def _total(draw: st.DrawFn, sources: Mapping[str, Columns]) -> tuple[str, Columns]:
+def _total(draw: st.DrawFn, sources: Mapping[str, Columns], letter: str) -> tuple[str, Columns]:
     read, columns = draw(_read(sources))
     shown = draw(st.lists(_result(columns), min_size=1, max_size=4))
-    items = ", ".join(f"{sql} AS c{number}" for number, (sql, _) in enumerate(shown))
-    return f"SELECT {items} FROM {draw(_where(read, columns))}", _known(shown)
+    items = ", ".join(f"{sql} AS {letter}{number}" for number, (sql, _) in enumerate(shown))
+    return f"SELECT {items} FROM {draw(_where(read, columns))}", _known(shown, letter)
 
 
 @st.composite
-def _named(draw: st.DrawFn, sources: Mapping[str, Columns]) -> tuple[str, Columns]:
+def _named(draw: st.DrawFn, sources: Mapping[str, Columns], letter: str) -> tuple[str, Columns]:
     """A query over one that WITH names."""
-    inner, columns = draw(_rows(sources))
+    inner, columns = draw(_rows(sources, letter))
     if not columns:
         return inner, columns
     name = sorted(columns)[0]
     return (
         f"WITH inner_rows AS ({inner}), all_rows(first_column) AS (SELECT {name} FROM inner_rows) "
-        f"SELECT first_column AS c0, count(*) AS c1 FROM all_rows GROUP BY first_column"
+        f"SELECT first_column AS {letter}0, count(*) AS {letter}1 FROM all_rows GROUP BY first_column"
         if columns[name] != "DOUBLE"
-        else f"WITH inner_rows AS ({inner}) SELECT {name} AS c0 FROM inner_rows",
-        {"c0": columns[name]},
+        else f"WITH inner_rows AS ({inner}) SELECT {name} AS {letter}0 FROM inner_rows",
+        {f"{letter}0": columns[name]},
     )
 
 
 @st.composite
-def _other(draw: st.DrawFn, sources: Mapping[str, Columns]) -> tuple[str, Columns]:
+def _other(draw: st.DrawFn, sources: Mapping[str, Columns], letter: str) -> tuple[str, Columns]:
     """A query that is always run anew."""
     source = draw(st.sampled_from(sorted(sources)))
     name = sorted(sources[source])[0]
     forms = (
-        f"SELECT count(DISTINCT {name}) AS c0 FROM {source}",
-        f"SELECT a.{name} AS c0 FROM {source} AS a LEFT JOIN {source} AS b ON a.{name} < b.{name}",
-        f"SELECT {name} AS c0 FROM {source} EXCEPT ALL SELECT {name} FROM {source} AS o WHERE {name} IS NULL",
-        f"SELECT {name} AS c0, (SELECT count(*) FROM {source}) AS c1 FROM {source}",
-        f"SELECT count(*) OVER () AS c0 FROM {source}",
+        f"SELECT count(DISTINCT {name}) AS {letter}0 FROM {source}",
+        f"SELECT a.{name} AS {letter}0 FROM {source} AS a LEFT JOIN {source} AS b ON a.{name} < b.{name}",
+        f"SELECT {name} AS {letter}0 FROM {source} EXCEPT ALL SELECT {name} FROM {source} AS o WHERE {name} IS NULL",
+        f"SELECT {name} AS {letter}0, (SELECT count(*) FROM {source}) AS {letter}1 FROM {source}",
+        f"SELECT count(*) OVER () AS {letter}0 FROM {source}",
     )
     return draw(st.sampled_from(forms)), {}
 
 
-def _known(shown: list[tuple[str, str | None]]) -> Columns:
-    return {f"c{number}": kind for number, (_, kind) in enumerate(shown) if kind is not None}
+def _known(shown: list[tuple[str, str | None]], letter: str) -> Columns:
+    return {f"{letter}{number}": kind for number, (_, kind) in enumerate(shown) if kind is not None}
 
 
 FORMS = {

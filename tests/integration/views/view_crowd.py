@@ -26,7 +26,7 @@ def work(plane: Plane, number: int, seconds: float) -> "Counter[str]":
     """Refresh views that others refresh, too, add entries, and let cascades run."""
     chance = random.Random(number)
     own = f"own_{number}"
-    create(plane, uuid4(), 1, own, OWN.format(number=number))
+    create(plane, uuid4(), 1, own, query=OWN.format(number=number))
     done: Counter[str] = Counter()
     until = time.monotonic() + seconds
     while time.monotonic() < until or done["rounds"] < ROUNDS:

@@ -34,7 +34,7 @@ class Calls:
 def do(plane: Plane, job: UUID, token: int, what: str, view: str, how: str | None) -> object:
     """Do a job."""
     if what == "create":
-        return create(plane, job, token, view, how)
+        return create(plane, job, token, view, query=how)
     if what == "cascade":
         return cascade(plane, job, token, view, how or "auto")
     return refresh(plane, job, token, view, how or "auto")

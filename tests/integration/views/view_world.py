@@ -3,7 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,28 +14,46 @@ from prefect_narrative.planes.connection import Place
 from prefect_narrative.planes.errors import OvertakenError
 from prefect_narrative.settings import Settings
 from prefect_narrative.views.cascade import pins, sorter
-from prefect_narrative.views.definition import ViewDefinition, freeze_columns
+from prefect_narrative.views.defining import DefinitionPlan, Draft, plan_definition
+from prefect_narrative.views.definition import ViewDefinition
+from prefect_narrative.views.filling import fill_view
 from prefect_narrative.views.lineage import Lineage
-from prefect_narrative.views.filling import stage_view
-from prefect_narrative.views.refreshing import plan_refresh, view_write
+from prefect_narrative.views.refreshing import plan_refresh, stage_refresh, view_write
 
 GROUPS = 5
 BATCH_IDS = 12
 ATTEMPTS = 20
 """How often a refresh is planned anew where another one of the same view was quicker."""
 
-VIEWS = {
-    "kept": "SELECT id, seq, grp, amount FROM entries WHERE id % 3 <> 0",
-    "totals": """
-        SELECT grp, count(*) AS n, sum(amount) AS total, min(amount) AS low, max(amount) AS high
-        FROM entries GROUP BY grp
-    """,
-    "named": "SELECT id, seq, title, amount FROM entries JOIN titles USING (grp)",
-    "big": "SELECT grp, total FROM totals WHERE n > 1",
-    "summary": "SELECT count(*) AS grps, sum(n) AS n, sum(total) AS total FROM totals",
-    "mixed": "SELECT grp, n, big.total, amount FROM totals JOIN big USING (grp) JOIN named ON named.id = grp",
+VIEWS: dict[str, Mapping[str, Any]] = {
+    "kept": {"query": "SELECT id, seq, grp, amount FROM entries WHERE id % 3 <> 0"},
+    "totals": {
+        "query": """
+            SELECT grp, count(*) AS n, sum(amount) AS total, min(amount) AS low, max(amount) AS high
+            FROM entries GROUP BY grp
+        """
+    },
+    "named": {"query": "SELECT id, seq, title, amount FROM entries JOIN titles USING (grp)"},
+    "big": {"query": "SELECT grp, total FROM totals WHERE n > 1"},
+    "summary": {"query": "SELECT count(*) AS grps, sum(n) AS n, sum(total) AS total FROM totals"},
+    "mixed": {
+        "query": "SELECT grp, n, big.total, amount FROM totals JOIN big USING (grp) JOIN named ON named.id = grp"
+    },
+    "journal": {"query": "SELECT id, seq, amount FROM DELTA(TABLE entries)", "write_mode": "append"},
+    "latest": {
+        "query": """
+            SELECT id, max(seq) AS seq, arg_max(amount, seq) AS amount
+            FROM entries WHERE id IN (SELECT id FROM DELTA(TABLE entries)) GROUP BY id
+        """,
+        "write_mode": "append",
+        "merge_on": ("id",),
+    },
 }
-"""Each view's query; sources stand after FROM or JOIN, and before the views that read them."""
+"""What each view is said to be: sources stand after FROM or JOIN, and before the views that read them.
+
+The two that keep their rows are made so that they end up as their query over whole datasets: `journal` has each entry
+once, `latest` the last entry of each id.
+"""
 
 
 @dataclass(frozen=True)
@@ -90,24 +108,24 @@ def make_world(plane: Plane) -> None:
     """Make datasets and views."""
     add_entries(plane, 0)
     publish(plane, "titles", f"SELECT i AS grp, 'title ' || i AS title FROM range({GROUPS}) AS source(i)", "replace")
-    for view in VIEWS:
-        create(plane, uuid4(), 1, view)
+    for view, said in VIEWS.items():
+        create(plane, uuid4(), 1, view, **said)
 
 
-def create(plane: Plane, job: UUID, token: int, view: str, query: str | None = None) -> Mapping[str, Any]:
+def create(plane: Plane, job: UUID, token: int, view: str, **said: Any) -> Mapping[str, Any]:
     """Do what a job does that creates a view, or replaces its definition."""
-    found = plane.claim(job, token)
+    found = plane.published(job)
     if found is not None:
         return found.result
-    at = plane.snapshot()
-    checked = plane.check(query or VIEWS[view], at)
-    columns = freeze_columns(checked, tuple(plane.describe(checked, at)))
-    definition = ViewDefinition(query=checked.text, columns=columns, sources=(), refreshed_at=datetime.now(UTC))
-    stage = stage_view(plane, job, token, view, checked, at, definition)
-    write = view_write(view, definition, tuple(plane.versions(checked.sources, at)), stage)
-    if plane.exists(view):
-        write = Write(view, "replace", stage, "view", write.properties)
-    return _published(plane, job, token, plane.publish(job, token, [write], {"action": "created", "rows": stage.rows}))
+    definition = ViewDefinition.model_validate({"columns": (), "sources": (), **said})
+    plan = plan_definition(plane, Draft(view, definition, "replace"), datetime.now(UTC))
+    assert isinstance(plan, DefinitionPlan)
+    filled = fill_view(plane, job, token, view, plan.query, plan.at, plan.definition)
+    write = view_write(view, filled.definition, plan.versions, filled.stage, state=filled.state)
+    if plan.replaced is not None:
+        write = replace(write, mode="replace")
+    result = {"action": "created", "rows": filled.stage.rows}
+    return _published(plane, job, token, plane.publish(job, token, [write], result, guard=plan.guard))
 
 
 def refresh(
@@ -122,10 +140,9 @@ def refresh(
         result = {"action": plan.action, "base": plan.at}
         if plan.action == "no_data":
             return {**result, "snapshot_id": plan.at}
-        stage = stage_view(plane, job, token, view, plan.query, plan.at, plan.definition, plan.pins)
-        write = view_write(view, plan.definition, plan.versions, stage, replaces=plan.table_id)
+        outcome = stage_refresh(plane, job, token, plan)
         try:
-            return _published(plane, job, token, plane.publish(job, token, [write], result))
+            return _published(plane, job, token, plane.publish(job, token, [outcome.write], result))
         except OvertakenError:
             plane.discard(job, token)
     raise OvertakenError(f"{view} was overtaken {ATTEMPTS} times")
@@ -170,7 +187,7 @@ def check_world(plane: Plane, at: int | None = None, *, up_to_date: bool = False
         for view, definition in definitions.items()
         for part in (
             _told(view, definition, view),
-            _told(f"{view} should be", definition, f"({definition.query if up_to_date else truth(definition)})"),
+            _told(f"{view} should be", definition, f"({truth(definition, up_to_date=up_to_date)})"),
         )
     )
     rows: dict[str, Counter[str]] = defaultdict(Counter)
@@ -186,13 +203,14 @@ def defined(properties: Mapping[str, Any]) -> ViewDefinition:
     return ViewDefinition.model_validate(properties["definition"])
 
 
-def truth(definition: ViewDefinition) -> str:
-    """Return the query whose rows a view has to have: each source as of the snapshot that was read."""
+def truth(definition: ViewDefinition, *, up_to_date: bool = False) -> str:
+    """Return the query whose rows a view has to have: each source as of the snapshot that was read, or as it is now."""
     snapshots = {source.name: source.snapshot_id for source in definition.sources}
+    whole = re.sub(r"DELTA\(TABLE (\w+)\)", r"\1", definition.query)
+    if up_to_date:
+        return whole
     return re.sub(
-        r"\b(FROM|JOIN) (\w+)",
-        lambda match: f"{match[1]} {match[2]} AT (VERSION => {snapshots[match[2]]})",
-        definition.query,
+        r"\b(FROM|JOIN) (\w+)", lambda match: f"{match[1]} {match[2]} AT (VERSION => {snapshots[match[2]]})", whole
     )
 
 
