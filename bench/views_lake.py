@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,16 +15,19 @@ from prefect_narrative.planes import Plane, Published, Write, open_plane
 from prefect_narrative.planes.connection import Place
 from prefect_narrative.planes.extensions import wheel_path
 from prefect_narrative.settings import Settings
-from prefect_narrative.views.definition import ViewDefinition, freeze_columns
-from prefect_narrative.views.filling import stage_view
-from prefect_narrative.views.refreshing import plan_refresh, view_write
+from prefect_narrative.views.defining import DefinitionPlan, Draft, plan_definition
+from prefect_narrative.views.definition import ViewDefinition
+from prefect_narrative.views.filling import fill_view, stage_view
+from prefect_narrative.views.refreshing import plan_refresh, stage_refresh, view_write
+
+Mode = Literal["auto", "full", "incremental"]
 
 CHUNK_ROWS = 10_000_000
 """At most so many rows are made at once."""
 
 EVENTS = """
     SELECT i AS event_id, (hash(i) % {customers})::INTEGER AS customer,
-        'kind ' || (hash(i + 1) % 8) AS kind, (hash(i + 2) % 10000)::DECIMAL(12, 2) / 100 AS amount,
+        'kind ' || (hash(i + 1) % 8) AS kind, CAST((hash(i + 2) % 10000) / 100 AS DECIMAL(12, 2)) AS amount,
         TIMESTAMP '2024-01-01 00:00:00' + to_seconds(i) AS happened_at
     FROM range({first}, {end}) AS source(i)
 """
@@ -101,22 +105,37 @@ def write_events(plane: Plane, name: str, rows: int, *, customers: int, first: i
 
 def define(plane: Plane, view: str, query: str, **said: Any) -> Published:
     """Create a view and fill it."""
-    at = plane.snapshot()
-    checked = plane.check(query, at)
-    columns = freeze_columns(checked, tuple(plane.describe(checked, at)))
-    definition = ViewDefinition(query=query, columns=columns, sources=(), refreshed_at=datetime.now(UTC), **said)
+    plan = plan_definition(plane, Draft(view, ViewDefinition(query=query, columns=(), sources=(), **said)), now())
+    assert isinstance(plan, DefinitionPlan)
     job = uuid4()
-    stage = stage_view(plane, job, 1, view, checked, at, definition)
-    versions = tuple(plane.versions(checked.sources, at))
-    return plane.publish(job, 1, [view_write(view, definition, versions, stage)], {})
+    filled = fill_view(plane, job, 1, view, plan.query, plan.at, plan.definition)
+    made = view_write(view, filled.definition, plan.versions, filled.stage, state=filled.state)
+    return plane.publish(job, 1, [made], {}, guard=plan.guard)
 
 
-def refresh(plane: Plane, view: str) -> Mapping[str, Any]:
-    """Do what a job does that refreshes a view in full."""
+def define_many(plane: Plane, first: int, end: int, query: str) -> None:
+    """Create views without rows, all with one query, in one publication: `view_<number>`."""
+    plan = plan_definition(plane, Draft(f"view_{first}", ViewDefinition(query=query, columns=(), sources=())), now())
+    assert isinstance(plan, DefinitionPlan)
     job = uuid4()
-    plan = plan_refresh(plane, view, mode="full")
-    stage = stage_view(plane, job, 1, view, plan.query, plan.at, plan.definition)
-    done = view_write(view, plan.definition, plan.versions, stage, replaces=plan.table_id)
-    published = plane.publish(job, 1, [done], {"action": plan.action, "rows": stage.rows})
+    empty = plane.check(f"SELECT * FROM ({query}) AS filled WHERE 1 = 0")
+    stage = stage_view(plane, job, 1, plan.view, empty, plan.at, plan.definition)
+    made = view_write(plan.view, plan.definition, plan.versions, stage)
+    plane.publish(job, 1, [replace(made, dataset=f"view_{number}") for number in range(first, end)], {})
+
+
+def refresh(plane: Plane, view: str, mode: Mode = "auto") -> Mapping[str, Any]:
+    """Do what a job does that refreshes a view."""
+    job = uuid4()
+    plan = plan_refresh(plane, view, mode=mode)
+    if plan.action == "no_data":
+        return {"action": plan.action}
+    outcome = stage_refresh(plane, job, 1, plan)
+    published = plane.publish(job, 1, [outcome.write], {"action": plan.action, "rows": outcome.rows})
     plane.discard(job, 1)
     return published.result
+
+
+def now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)

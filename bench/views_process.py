@@ -17,7 +17,7 @@ def main() -> None:
     """Refresh the view and print what it took."""
     begin, cpu = time.perf_counter(), time.process_time()
     with opened(Path(sys.argv[1])) as plane:
-        refresh(plane, sys.argv[2])
+        refresh(plane, sys.argv[2], "full")
     took = [time.perf_counter() - begin, time.process_time() - cpu, peak_memory_bytes()]
     print(json.dumps(took))
 

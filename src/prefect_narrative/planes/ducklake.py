@@ -265,7 +265,8 @@ class DuckLakePlane:
                     f"{seen.name} was {'dropped' if table is None else 'replaced'} since snapshot {seen.snapshot_id}.",
                     detail={"dataset": seen.name},
                 )
-            return catalog.history.changes(seen, at, catalog.columns(at, table.table_id))
+            rows = catalog.sizes(at, [table])[table.table_id].rows
+            return catalog.history.changes(seen, at, catalog.columns(at, table.table_id), rows)
 
         return self._run(work)
 

@@ -68,13 +68,14 @@ class History:
         """Return whether ids of a table's rows, as of snapshot `first`, may mean other rows in `last`, or none."""
         return not self.whole(first, last) or not self.kinds(table_id, first, last) <= COMPACTIONS - {REWRITING}
 
-    def changes(self, seen: SourceVersion, at: int, columns: Sequence[Column]) -> Changes:
+    def changes(self, seen: SourceVersion, at: int, columns: Sequence[Column], rows: int) -> Changes:
         """Return how much a table has changed since the contents that were seen.
 
         Args:
             seen: The contents, of a table that is still the same one at `at`.
             at: A snapshot that is there, not older than `seen`.
             columns: The table's.
+            rows: How many it has at `at`.
 
         Raises:
             ChangesUnknownError: a snapshot in between has expired, the columns were changed, or files rewritten.
@@ -118,6 +119,7 @@ class History:
             deletes=bool(kinds - INSERTIONS),
             inserted_rows=inserted,
             deleted_rows=deleted,
+            rows=rows,
         )
 
     def _volume(self, table_id: int, first: int, last: int) -> tuple[int, int]:

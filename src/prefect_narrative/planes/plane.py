@@ -124,6 +124,8 @@ class Changes:
     """At most so many."""
     deleted_rows: int
     """At most so many."""
+    rows: int
+    """So many are there at `last`."""
 
 
 @dataclass(frozen=True)

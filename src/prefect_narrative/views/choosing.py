@@ -64,18 +64,17 @@ class Estimate:
         return f"{rows}, so making it anew was expected to take {full}, and bringing it up to date {change}"
 
 
-def estimate(found: Maintenance, source_rows: Mapping[str, int], past: Sequence[PastRefresh]) -> Estimate:
+def estimate(found: Maintenance, past: Sequence[PastRefresh]) -> Estimate:
     """Return what both ways to refresh a view are expected to take.
 
     Args:
         found: The view, the form of its query, and how its sources have changed.
-        source_rows: How many rows each source has now.
         past: Its latest refreshes.
     """
     changed = sum(one.inserted_rows + one.deleted_rows for one in found.changes.values())
-    rows = sum(source_rows.values())
+    rows = sum(one.rows for one in found.changes.values())
     full = full_usual(rows, found.dataset.rows)
-    change = _change_usual(found, source_rows)
+    change = _change_usual(found)
     return Estimate(
         full_seconds=full * _pace(past, "full"),
         incremental_seconds=change * _pace(past, "incremental"),
@@ -96,12 +95,12 @@ def full_usual(source_rows: int, rows: int) -> float:
     return FULL_SECONDS + (source_rows + WRITTEN * rows) / ROWS_A_SECOND
 
 
-def _change_usual(found: Maintenance, source_rows: Mapping[str, int]) -> float:
+def _change_usual(found: Maintenance) -> float:
     """Return the seconds that an incremental refresh takes on a usual machine."""
     changes, rows = found.changes, found.dataset.rows
-    handled = _handled(found.shape.rows, changes, source_rows)
+    handled = _handled(found.shape.rows, changes)
     deletes = any(one.deletes for one in changes.values())
-    handled += sum(DELETED * source_rows[name] for name, one in changes.items() if one.deletes)
+    handled += sum(DELETED * one.rows for one in changes.values() if one.deletes)
     changed = sum(one.inserted_rows + one.deleted_rows for one in changes.values())
     seconds = CHANGE_SECONDS
     if found.shape.results is not None:
@@ -112,18 +111,18 @@ def _change_usual(found: Maintenance, source_rows: Mapping[str, int]) -> float:
     return seconds + handled / ROWS_A_SECOND
 
 
-def _handled(query: Node, changes: Mapping[str, Changes], source_rows: Mapping[str, int]) -> float:
+def _handled(query: Node, changes: Mapping[str, Changes]) -> float:
     """Return how many rows the terms of a query's difference read: what has changed, and all that it is joined with."""
     if query["type"] == "SET_OPERATION_NODE":
-        return sum(_handled(query[side], changes, source_rows) for side in ("left", "right"))
+        return sum(_handled(query[side], changes) for side in ("left", "right"))
     found = trees.leaves(query["from_table"])
-    read = [_read(leaf, source_rows) for leaf in found]
+    read = [_read(leaf, changes) for leaf in found]
     handled = 0.0
     for number, leaf in enumerate(found):
         others = sum(read) - read[number]
         if leaf["type"] == "SUBQUERY":
             inner = leaf["subquery"]["node"]
-            handled += _handled(inner, changes, source_rows) + others * _terms(inner, changes)
+            handled += _handled(inner, changes) + others * _terms(inner, changes)
         elif trees.is_dataset(leaf):
             one = changes[trees.dataset_of(leaf)]
             handled += one.inserted_rows + one.deleted_rows + others * (one.inserts + one.deletes)
@@ -143,14 +142,14 @@ def _terms(query: Node, changes: Mapping[str, Changes]) -> int:
     return found
 
 
-def _read(part: Node, source_rows: Mapping[str, int]) -> float:
+def _read(part: Node, changes: Mapping[str, Changes]) -> float:
     if part["type"] == "SET_OPERATION_NODE":
-        return _read(part["left"], source_rows) + _read(part["right"], source_rows)
+        return _read(part["left"], changes) + _read(part["right"], changes)
     if part["type"] == "SELECT_NODE":
-        return sum(_read(leaf, source_rows) for leaf in trees.leaves(part["from_table"]))
+        return sum(_read(leaf, changes) for leaf in trees.leaves(part["from_table"]))
     if part["type"] == "SUBQUERY":
-        return _read(part["subquery"]["node"], source_rows)
-    return source_rows[trees.dataset_of(part)] if trees.is_dataset(part) else 0.0
+        return _read(part["subquery"]["node"], changes)
+    return float(changes[trees.dataset_of(part)].rows) if trees.is_dataset(part) else 0.0
 
 
 def _pace(past: Sequence[PastRefresh], action: Literal["full", "incremental"]) -> float:

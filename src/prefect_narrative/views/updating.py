@@ -62,8 +62,7 @@ def choose(
         if mode == "incremental":
             raise
         return Update("full", f"{because}; in full, since: {error}")
-    rows = {version.name: plane.dataset(version.name, version.snapshot_id).rows for version in versions}
-    expected = estimate(found, rows, definition.past)
+    expected = estimate(found, definition.past)
     if mode == "incremental":
         return Update("incremental", f"{because}; an incremental refresh was asked for.", found, expected)
     return Update(expected.better, f"{because}; {expected.told}.", found, expected)

@@ -57,7 +57,7 @@ def test_rows_are_deleted_by_their_ids_and_others_added_in_one_snapshot(plane: P
     assert plane.dataset("orders").table_id == before.table_id
     assert plane.changes(before, now) == Changes(
         "orders", before.table_id, before.snapshot_id, now, (Column("a", "BIGINT"), Column("b", "BIGINT")),
-        inserts=True, deletes=True, inserted_rows=2, deleted_rows=90,
+        inserts=True, deletes=True, inserted_rows=2, deleted_rows=90, rows=12,
     )  # fmt: skip
 
 
