@@ -87,6 +87,85 @@ def test_from_a_file_to_a_view_that_follows_it(platform: Platform, trips: str) -
     assert forced.result["action"] == "full"
 
 
+def test_a_view_is_brought_up_to_date_by_what_has_changed(platform: Platform) -> None:
+    (platform.imports / "two.csv").write_text("city,people\nOslo,3\nRome,4\n")
+    (platform.imports / "one.csv").write_text("city,people\nOslo,5\n")
+    run(platform, create_dataset, name="visits", source="two.csv")
+    query = "SELECT city, count(*) AS visits, sum(people) AS people FROM visits GROUP BY city"
+    made = run(platform, create_materialized_view, name="visits_by_city", query=query)
+    added = run(platform, create_dataset, name="visits", source="one.csv", write_mode="append")
+    assert made.result is not None
+    assert added.result is not None
+    done = run(platform, refresh_materialized_view, view="visits_by_city", mode="incremental").result
+    assert done is not None
+    assert done["estimate"].keys() == {"full_seconds", "incremental_seconds", "changed_rows", "source_rows"}
+    assert done["seconds"] > 0
+    assert done == {
+        "view": "visits_by_city",
+        "action": "incremental",
+        "reason": "Changed since the last refresh: visits; an incremental refresh was asked for.",
+        "snapshot_id": done["base_snapshot"] + 2,  # the attempt's claim comes between
+        "inserted_rows": 1,
+        "deleted_rows": 1,
+        "rows": 2,
+        "sources": [
+            {
+                "dataset": "visits",
+                "from_snapshot": done["sources"][0]["from_snapshot"],
+                "to_snapshot": done["base_snapshot"],
+            }
+        ],
+        "base_snapshot": done["base_snapshot"],
+        "estimate": {**done["estimate"], "changed_rows": 1, "source_rows": 3},
+        "seconds": done["seconds"],
+        "children": [],
+    }
+    assert rows(platform, "FROM visits_by_city ORDER BY city") == [("Oslo", 2, 8), ("Rome", 1, 4)]
+
+    run(platform, create_materialized_view, name="middle", query="SELECT median(people) AS people FROM visits")
+    run(platform, create_dataset, name="visits", source="one.csv", write_mode="append")
+    refused = run(platform, refresh_materialized_view, view="middle", mode="incremental")
+    assert (refused.state, refused.attempt, len(refused.failures)) == (JobState.FAILED, 1, 1)
+    assert (refused.failures[0].kind, refused.failures[0].code) == (FailureKind.INPUT, "not_incremental")
+    assert "median" in refused.failures[0].message
+    auto = run(platform, refresh_materialized_view, view="middle").result
+    assert auto is not None
+    assert (auto["action"], auto["estimate"]) == ("full", None)
+    assert "in full, since: " in auto["reason"]
+    assert "median" in auto["reason"]
+
+
+def test_a_view_keeps_its_rows_and_a_key_that_comes_twice_changes_nothing(platform: Platform) -> None:
+    (platform.imports / "prices.csv").write_text("item,price\n1,10\n2,20\n")
+    (platform.imports / "more.csv").write_text("item,price\n2,21\n3,30\n")
+    (platform.imports / "twice.csv").write_text("item,price\n4,40\n4,41\n")
+    run(platform, create_dataset, name="prices", source="prices.csv")
+    query = "SELECT item, price FROM DELTA(TABLE prices)"
+    for name, said in {"every_price": {}, "latest_price": {"merge_on": ["item"]}}.items():
+        run(platform, create_materialized_view, name=name, query=query, write_mode="append", **said)
+    run(platform, create_dataset, name="prices", source="more.csv", write_mode="append")
+    for name, wanted in {
+        "every_price": ("Changed since the last refresh: prices. Rows: 2 added.", 2, 0, 4),
+        "latest_price": ("Changed since the last refresh: prices. Rows: 1 new, 1 replaced, 0 as they were.", 2, 1, 3),
+    }.items():
+        done = run(platform, refresh_materialized_view, view=name).result
+        assert done is not None
+        assert done["action"] == "incremental"
+        assert (done["reason"], done["inserted_rows"], done["deleted_rows"], done["rows"]) == wanted
+    latest = [(1, 10), (2, 21), (3, 30)]
+    assert rows(platform, "FROM latest_price ORDER BY item") == latest
+
+    run(platform, create_dataset, name="prices", source="twice.csv", write_mode="append")
+    refused = run(platform, refresh_materialized_view, view="latest_price")
+    assert (refused.state, refused.failures[0].kind, refused.failures[0].code) == (
+        JobState.FAILED,
+        FailureKind.DATA,
+        "duplicate_key",
+    )
+    assert "item = 4" in refused.failures[0].message
+    assert rows(platform, "FROM latest_price ORDER BY item") == latest
+
+
 def test_view_keeps_its_columns_when_a_source_gains_one(platform: Platform) -> None:
     (platform.imports / "narrow.csv").write_text("a\n1\n")
     (platform.imports / "wide.csv").write_text("a,b\n1,2\n")
