@@ -8,7 +8,7 @@ from prefect_narrative.blocks import load_plane
 from prefect_narrative.flows.cascading import Cascade, ChildRefresh
 from prefect_narrative.flows.inputs import DatasetName, PlaneName
 from prefect_narrative.flows.scheduled import await_turn, scheduled, whose
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.hooks import here
@@ -23,6 +23,11 @@ SnapshotId = Annotated[int, Field(ge=0)]
 
 BY_SCHEDULE = ""
 """Stands for the view that the run's schedule is called after: no caller may leave the view out, see `Declaration`."""
+
+
+def _unless_by_schedule(name: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Check a name. Prefect checks a flow's defaults like any other input, and this one is no name."""
+    return name if name == BY_SCHEDULE else check(name)
 
 
 class SourceRead(BaseModel):
@@ -74,7 +79,7 @@ class ViewRefreshed(BaseModel):
 
 @job(type="refresh-materialized-view", label="refresh view {view}", dataset="view")
 def refresh_materialized_view(
-    view: DatasetName = BY_SCHEDULE,
+    view: Annotated[DatasetName, WrapValidator(_unless_by_schedule)] = BY_SCHEDULE,
     mode: Mode = "auto",
     cascade: Literal["none", "downstream"] = "none",
     source_snapshots: dict[DatasetName, SnapshotId] | None = None,
