@@ -182,7 +182,7 @@ def _schedule_before(result: Mapping[str, Any]) -> RefreshSchedule | None:
 
 
 def _kept(view: KeptView) -> ViewCreated:
-    standing = parse_schedule(view.definition.refresh_schedule, view.definition.timezone)
+    standing = view.definition.schedule
     return ViewCreated(
         dataset=view.dataset.name,
         action="kept",

@@ -54,6 +54,14 @@ def make_app() -> App:
     datasets.command(f"{here}.datasets:list_datasets", name="list", help="List datasets and views.")
     datasets.command(f"{here}.datasets:show", name="show", help="Show one dataset or view.")
     app.command(datasets)
+    views = App(name="views", help="List, show, drop, pause and resume materialized views.")
+    views.command(f"{here}.views:list_views", name="list", help="List views: freshness, last refresh, next one.")
+    views.command(f"{here}.views:show", name="show", help="Show everything about one view.")
+    views.command(f"{here}.views:history", name="history", help="List what has become of a view, newest first.")
+    views.command(f"{here}.view_actions:drop", name="drop", help="Drop views with their schedules.")
+    views.command(f"{here}.view_actions:pause", name="pause", help="Pause a view's schedule.")
+    views.command(f"{here}.view_actions:resume", name="resume", help="Let a view's schedule go on.")
+    app.command(views)
     app.command(f"{here}.datasets:query", name="query", help="Run one SELECT and print its first rows.")
     return app
 

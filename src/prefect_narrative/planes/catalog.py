@@ -10,9 +10,10 @@ from typing import Any
 
 from prefect_narrative.planes.connection import LAKE, METADATA
 from prefect_narrative.planes.errors import DatasetNotFoundError, SnapshotNotFoundError
+from prefect_narrative.planes.freshness import freshness
 from prefect_narrative.planes.history import History, Query
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, STATE_PREFIX, DatasetName, dataset_name, quoted
-from prefect_narrative.planes.plane import Column, Dataset, Description
+from prefect_narrative.planes.plane import Column, Dataset, Description, Freshness, SourceVersion
 
 _LIVE = "begin_snapshot <= $at AND (end_snapshot IS NULL OR end_snapshot > $at)"
 
@@ -205,6 +206,10 @@ class Catalog:
             kind, properties = described.get(name, ("dataset", {}))
             found.append(Description(name, "view" if kind == "view" else "dataset", table.table_id, properties))
         return found
+
+    def freshness(self, seen: Sequence[SourceVersion], at: int) -> list[Freshness]:
+        """Return of each of these contents whether they may have changed since, and when they first did."""
+        return freshness(self._query, seen, {name: table.table_id for name, table in self.tables(at).items()}, at)
 
     def changed(self, table_id: int, first: int, last: int) -> bool:
         """Return whether a table's rows may have changed after snapshot `first`, up to and including `last`."""

@@ -46,6 +46,7 @@ from prefect_narrative.planes.plane import (
     Column,
     Dataset,
     Description,
+    Freshness,
     Guard,
     PlaneUsage,
     Published,
@@ -281,6 +282,16 @@ class DuckLakePlane:
         def work() -> Aged | None:
             connection = self._reading()
             return aged(lambda statement, values: connection.execute(statement, list(values)).fetchall(), name, moment)
+
+        return self._run(work)
+
+    def freshness(self, seen: Sequence[SourceVersion], at: int) -> Sequence[Freshness]:
+        """Return of many contents whether they may have changed since, up to snapshot `at`, and when they first did."""
+
+        def work() -> list[Freshness]:
+            catalog = self._catalog()
+            catalog.require([at])
+            return catalog.freshness(seen, at)
 
         return self._run(work)
 

@@ -29,6 +29,11 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _CHANGE = re.compile(r"(\w+):(\d+)(?=,|$)")
 
 
+def touched(made: str) -> list[tuple[str, int]]:
+    """Return the kinds of changes that one snapshot has made to the contents of tables, each with the table's id."""
+    return [(kind, int(table_id)) for kind, table_id in _CHANGE.findall(_QUOTED.sub("", made))]
+
+
 class History:
     """The history of tables as one connection sees it.
 
@@ -53,12 +58,7 @@ class History:
             "WHERE snapshot_id > ? AND snapshot_id <= ? AND contains(changes_made, ?)",
             [first, last, f":{table_id}"],
         )
-        return {
-            kind
-            for (made,) in rows
-            for kind, touched in _CHANGE.findall(_QUOTED.sub("", made or ""))
-            if int(touched) == table_id
-        }
+        return {kind for (made,) in rows for kind, changed in touched(made or "") if changed == table_id}
 
     def changed(self, table_id: int, first: int, last: int) -> bool:
         """Return whether a table's rows may have changed after snapshot `first`, up to and including `last`."""

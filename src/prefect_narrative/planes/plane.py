@@ -60,6 +60,16 @@ class SourceVersion:
 
 
 @dataclass(frozen=True)
+class Freshness:
+    """Whether contents that were seen are still the newest."""
+
+    changed: bool
+    """Whether they may have changed since."""
+    since: datetime | None
+    """When they first did; None: they have not, or that can't be known any more."""
+
+
+@dataclass(frozen=True)
 class CheckedQuery:
     """A query that passed the check; only such a query can be run."""
 
@@ -333,6 +343,10 @@ class Plane(Protocol):
 
         Only rows that were written with an `Ingestion` have an age. Compaction and expired snapshots do not change it.
         """
+        ...
+
+    def freshness(self, seen: Sequence[SourceVersion], at: int) -> Sequence[Freshness]:
+        """Return the same of many contents, with the times at which they changed."""
         ...
 
     def delta_lost(self, seen: SourceVersion, at: int) -> str | None:

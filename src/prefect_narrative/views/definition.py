@@ -11,6 +11,7 @@ from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.planes.errors import nearest
 from prefect_narrative.planes.plane import CheckedQuery, Column, Dataset, SourceVersion
 from prefect_narrative.views.expiry import EXPIRE_EVERYTHING, RETAIN_EVERYTHING
+from prefect_narrative.views.schedule import RefreshSchedule, parse_schedule
 
 _PROPERTY = "definition"
 REMEMBERED = 8
@@ -183,6 +184,11 @@ class ViewDefinition(BaseModel):
     def keeps_ages(self) -> bool:
         """Whether rows expire one by one, so that it has to be kept when each of them was ingested."""
         return self.write_mode == "append" and self.expire not in {RETAIN_EVERYTHING, EXPIRE_EVERYTHING}
+
+    @property
+    def schedule(self) -> RefreshSchedule | None:
+        """When the view is refreshed; None: when somebody asks."""
+        return parse_schedule(self.refresh_schedule, self.timezone)
 
     @property
     def column_names(self) -> tuple[str, ...]:
