@@ -43,7 +43,7 @@ SHAPES = {
     """,
     "join": """
         SELECT event_id, customer, name, region, amount, CAST(happened_at AS DATE) AS happened_on
-        FROM {events} JOIN {customers} AS customers USING (customer)
+        FROM {events} JOIN {customers} USING (customer)
     """,
 }
 """Queries of views, by what they are."""
