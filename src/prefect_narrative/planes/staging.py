@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DIRECTORY_MODE = 0o700
 PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
-"""How files are written: about as quickly as with Snappy, which the lake's own writes take, and smaller by a quarter."""
+"""How files are written: as quickly as with Snappy, which the lake's own writes take, and a quarter smaller."""
 
 
 def make_stage_folder(attempt: Path, dataset: str) -> Path:
