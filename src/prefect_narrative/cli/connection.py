@@ -89,6 +89,7 @@ def connect(settings: Settings) -> Connection:
     Call it before `prefect` is imported: its settings are read once. What it finds is set in this process's
     environment, so the processes that it starts find the same server.
     """
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # else Prefect's client tells its makers, and says so amid our answers
     given = os.environ.get("PREFECT_API_URL")
     if given:
         return Connection(given, "environment")

@@ -307,7 +307,6 @@ def test_a_pause_leaves_out_what_was_missed_and_touches_no_other_view(
         resume_schedules("nobody", "default", None)
 
 
-@pytest.mark.long  # several jobs
 def test_what_is_due_outlives_the_removal_of_another_schedule(platform: Platform, applied: SyncPrefectClient) -> None:
     now = datetime.now(UTC)
     for view in ("late", "doomed"):
