@@ -494,9 +494,9 @@ def test_the_commands_tell_how_views_stand(
     ("arguments", "code", "error"),
     [
         ("show by_sity", 3, "view_not_found"),
-        ("history by_sity", 3, "view_not_found"),
-        ("pause by_sity", 3, "view_not_found"),
-        ("resume by_sity", 3, "view_not_found"),
+        pytest.param("history by_sity", 3, "view_not_found", marks=pytest.mark.long),
+        pytest.param("pause by_sity", 3, "view_not_found", marks=pytest.mark.long),
+        pytest.param("resume by_sity", 3, "view_not_found", marks=pytest.mark.long),
         ("drop by_sity", 3, "view_not_found"),
         ("show trips", 2, "not_a_view"),
         ("drop trips", 2, "not_a_view"),
