@@ -15,7 +15,7 @@ from prefect_narrative.views.definition import PastRefresh
 from prefect_narrative.views.maintaining import Maintenance
 
 ROWS_A_SECOND = 20e6
-"""Rows that are read in a second. This and the other figures are fitted to refreshes as `bench/views.py` measures them."""
+"""Rows that are read in a second. These figures are fitted to refreshes as `bench/views.py` measures them."""
 FULL_SECONDS = 0.2
 """For a full refresh of nothing."""
 WRITTEN = 6.0
