@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,8 +26,6 @@ LOOPS = int(os.environ.get("NARRATIVE_LOOPS", "4"))
 """How often a process is killed; long runs set more."""
 SCRIPT = Path(__file__).with_name("view_process.py")
 MORE = "SELECT id, seq, grp, amount FROM entries WHERE id % 3 <> {remainder}"
-CALLS = 4_000
-SECONDS = 0.4
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,21 @@ class Task:
     view: str
     how: str | None = None
     job: UUID = field(default_factory=uuid4)
+
+
+@dataclass
+class Length:
+    """How long tasks of a kind took at most that did something and lived."""
+
+    calls: int = 0
+    """Of functions."""
+    seconds: float = 0.0
+
+    def note(self, answer: Any, seconds: float) -> None:
+        """Take in what a task took, where it was answered."""
+        if answer is not None:
+            self.calls = max(self.calls, answer["calls"])
+            self.seconds = max(self.seconds, seconds)
 
 
 class Victim:
@@ -72,6 +85,11 @@ class Victim:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == -9, errors[-3000:]
         return json.loads(answer) if answer else None
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process has outlived its last task."""
+        return self._process is not None
 
     def end(self) -> None:
         """End the process where it lives."""
@@ -151,7 +169,7 @@ def unpublished(home: Path) -> set[Path]:
 
 def test_a_job_that_is_killed_anywhere_leaves_each_view_old_or_new(home: Path, plane: Plane, victim: Victim) -> None:
     chance = random.Random(20251124)
-    usual: dict[str, int] = {}
+    lengths: defaultdict[str, Length] = defaultdict(Length)
     dead: set[UUID] = set()
     outcomes: Counter[str] = Counter()
     before = check_world(plane)
@@ -161,17 +179,18 @@ def test_a_job_that_is_killed_anywhere_leaves_each_view_old_or_new(home: Path, p
         add_entries(plane, number)
         task = tasks(chance, number)
         steps = steps_of(plane, task)
-        by_count = chance.random() < 0.5
-        answer = (
-            victim.ask(task, die_after=chance.randrange(1, usual.get(task.what, CALLS)))
-            if by_count
-            else victim.ask(task, within=chance.uniform(0, SECONDS))
-        )
-        if answer is None or not by_count:
+        length, began = lengths[task.what], time.monotonic()
+        if not length.calls:
+            answer = victim.ask(task)
+        elif chance.random() < 0.5:
+            answer = victim.ask(task, die_after=chance.randrange(1, length.calls))
+        else:
+            answer = victim.ask(task, within=chance.uniform(0, length.seconds))
+        length.note(answer, time.monotonic() - began)
+        killed = not victim.lives
+        if killed:
             kills += 1
             dead.update(steps.values())
-        if answer is not None:
-            usual[task.what] = answer["calls"]
         assert lock_is_free(home)
 
         published = {view: plane.published(job) for view, job in steps.items()}
@@ -179,15 +198,17 @@ def test_a_job_that_is_killed_anywhere_leaves_each_view_old_or_new(home: Path, p
         for view in before.keys() | after.keys():
             changed = after.get(view) != before.get(view)
             assert changed == (published.get(view) is not None), f"{task} has made of {view} what it does not say"
-        outcomes.update("old" if found is None else "new" for found in published.values())
+        if killed:
+            outcomes.update("old" if found is None else "new" for found in published.values())
 
-        victim.ask(task, 2)
+        began = time.monotonic()
+        length.note(victim.ask(task, 2), time.monotonic() - began)
         before = check_world(plane)
         for view, found in published.items():
             if found is not None:
                 assert before[view] == after[view], f"{task} has published {view} twice"
                 assert plane.published(steps[view]) == found
-    assert LOOPS < 50 or min(outcomes["old"], outcomes["new"]) > LOOPS / 10, "the kills came too early or too late"
+    assert LOOPS < 50 or min(outcomes["old"], outcomes["new"]) > LOOPS / 10, f"too early or too late: {outcomes}"
     assert_only_orphans(home, plane, dead)
     assert_up_to_date_in_the_end(plane)
 
