@@ -12,7 +12,7 @@ from uuid import UUID
 
 import duckdb
 
-from prefect_narrative.planes import importing
+from prefect_narrative.planes import importing, sample_store
 from prefect_narrative.planes.binding import described_over
 from prefect_narrative.planes.catalog import Catalog, Table
 from prefect_narrative.planes.check import QueryCheck, Runnable
@@ -32,6 +32,7 @@ from prefect_narrative.planes.errors import (
     DatasetNotFoundError,
     PlaneClosedError,
     PlaneUnavailableError,
+    SampleNotFoundError,
 )
 from prefect_narrative.planes.failures import translated
 from prefect_narrative.planes.feeds import changes_since, check_feeds, lost
@@ -48,16 +49,20 @@ from prefect_narrative.planes.plane import (
     Description,
     Freshness,
     Guard,
+    KeptSample,
     PlaneUsage,
     Published,
     Relation,
     Rows,
+    SampledRows,
+    SampleMethod,
     SourceVersion,
     Stage,
     Write,
 )
 from prefect_narrative.planes.publishing import Publisher, create_internal_tables, find, found_publication
 from prefect_narrative.planes.relations import with_relations
+from prefect_narrative.planes.sampled import Wanted, sample_dataset, sample_query
 from prefect_narrative.planes.staging import described, make_stage_folder, remove_unpublished, write_stage
 from prefect_narrative.planes.worker import EngineThread
 from prefect_narrative.settings import Settings, refuse_network_file_system
@@ -227,6 +232,48 @@ class DuckLakePlane:
             raise ValueError(f"limit is {limit}: it is a number of rows, from 0")
         return self._run(work)
 
+    def sample(
+        self,
+        source: str | CheckedQuery,
+        *,
+        at: int,
+        rows: int,
+        method: SampleMethod,
+        seed: int = 0,
+        columns: Sequence[str] | None = None,
+        hidden: Collection[str] = (),
+    ) -> SampledRows:
+        """Return some rows of a dataset or of a query as of a snapshot; all of them where there are no more."""
+
+        def work() -> SampledRows:
+            connection = self._reading()
+            wanted = Wanted(rows, method, seed, columns, hidden)
+            if isinstance(source, str):
+                found = sample_dataset(connection, self._catalog(), source, at, wanted)
+                self._add_usage(read_rows=len(found.rows))
+            else:
+                runnable, snapshot = self._runnable(source, at)
+                found = sample_query(connection, runnable.sql, snapshot, wanted)
+                self._count_read(source, snapshot)
+            return found
+
+        return self._run(work)
+
+    def samples(self) -> Sequence[KeptSample]:
+        """Return what is known of all samples, by name, without their rows."""
+        return self._run(lambda: sample_store.heads(self._execute_reading()))
+
+    def kept_sample(self, name: str) -> KeptSample:
+        """Return a sample with its rows."""
+        return self._run(lambda: sample_store.find(self._execute_reading(), name))
+
+    def delete_sample(self, name: str) -> None:
+        """Delete a sample."""
+        with self._lock.held(f"deletion of sample {name}"):
+            deleted = self._run(lambda: self._publisher.delete_sample(name))
+        if not deleted:
+            raise SampleNotFoundError.named(name, [one.name for one in self.samples()])
+
     def versions(self, names: Sequence[str], at: int, pins: Mapping[str, int] | None = None) -> Sequence[SourceVersion]:
         """Return which contents of these datasets a query as of snapshot `at`, or of their own in `pins`, reads."""
 
@@ -384,13 +431,14 @@ class DuckLakePlane:
         writes: Sequence[Write],
         result: Mapping[str, Any],
         guard: Guard | None = None,
+        sample: KeptSample | None = None,
     ) -> Published:
         """Make staged data visible, all of it in one transaction with the job's result, under the publish lock."""
         names = [str(dataset_name(write.dataset)) for write in writes]
         if len(set(names)) != len(names):
             raise ValueError(f"one publication writes a dataset twice: {sorted(names)}")
         with self._lock.held(str(job_id)):
-            return self._run(lambda: self._publisher.publish(job_id, token, writes, result, guard))
+            return self._run(lambda: self._publisher.publish(job_id, token, writes, result, guard, sample))
 
     def published(self, job_id: UUID) -> Published | None:
         """Return what a job has published, or None."""
@@ -537,6 +585,10 @@ class DuckLakePlane:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _execute_reading(self) -> sample_store.Execute:
+        connection = self._reading()
+        return lambda statement, values: connection.execute(statement, list(values)).fetchall()
 
     def _catalog(self) -> Catalog:
         connection = self._reading()
