@@ -12,6 +12,7 @@ from uuid import UUID
 
 import duckdb
 
+from prefect_narrative.errors import NarrativeError
 from prefect_narrative.planes import importing, sample_store
 from prefect_narrative.planes.binding import described_over
 from prefect_narrative.planes.catalog import Catalog, Table
@@ -33,8 +34,9 @@ from prefect_narrative.planes.errors import (
     PlaneClosedError,
     PlaneUnavailableError,
     SampleNotFoundError,
+    UnreadableFileError,
 )
-from prefect_narrative.planes.failures import translated
+from prefect_narrative.planes.failures import quotes_values, translated
 from prefect_narrative.planes.feeds import changes_since, check_feeds, lost
 from prefect_narrative.planes.ingestion import aged
 from prefect_narrative.planes.lock import PublishLock
@@ -63,6 +65,7 @@ from prefect_narrative.planes.plane import (
 from prefect_narrative.planes.publishing import Publisher, create_internal_tables, find, found_publication
 from prefect_narrative.planes.relations import with_relations
 from prefect_narrative.planes.sampled import Wanted, sample_dataset, sample_query
+from prefect_narrative.planes.sensitive import marked, withheld
 from prefect_narrative.planes.staging import described, make_stage_folder, remove_unpublished, write_stage
 from prefect_narrative.planes.worker import EngineThread
 from prefect_narrative.settings import Settings, refuse_network_file_system
@@ -107,6 +110,7 @@ class DuckLakePlane:
         self._check: QueryCheck | None = None
         self._spill: SpillFolder | None = None
         self._usage = PlaneUsage()
+        self._reads: tuple[CheckedQuery, int] | None = None
         self._known_tables: dict[int, dict[str, Table]] = {}
         self._closed = False
         self._make_place()
@@ -393,6 +397,7 @@ class DuckLakePlane:
         file_format: Literal["auto", "parquet", "csv", "json"],
         *,
         partitioned_by: Sequence[str] = (),
+        sensitive: bool = False,
     ) -> Stage:
         """Read files and write their rows as files of the lake, outside any lock.
 
@@ -405,13 +410,20 @@ class DuckLakePlane:
 
         def work() -> Stage:
             folder = make_stage_folder(self._place.staged(job_id, token), name)
+            unreadable: UnreadableFileError | None = None
             connection = open_importer(self._settings, self._spilling(), [file.path for file in files], folder.parent)
             self._running = connection
             try:
                 stage = self._import(connection, files, kind, folder, partitioned_by)
+            except UnreadableFileError as error:
+                if not sensitive:
+                    raise
+                unreadable = importing.without_words(error, kind)
             finally:
                 self._running = None
                 connection.close()
+            if unreadable is not None:
+                raise unreadable  # with no trace of the engine's own error, which a log would print
             importing.check_unchanged(files)
             self._add_usage(read_rows=stage.rows, read_bytes=sum(file.bytes for file in files))
             self._count_written(stage)
@@ -510,14 +522,33 @@ class DuckLakePlane:
         """Return what `work` returns, done in the engine's thread; its errors in our words."""
         if self._closed:
             raise PlaneClosedError
+        self._reads = None
         try:
             return self._engine.call(work)
         except (duckdb.FatalException, duckdb.InternalException) as error:
             # It may have made the whole connection useless; the next call opens new ones.
             self._engine.call(self._disconnect)
-            raise translated(error) from error
+            failed: duckdb.Error = error
         except duckdb.Error as error:
-            raise translated(error) from error
+            failed = error
+        told = translated(failed)
+        if quotes_values(told) and self._may_quote_sensitive():
+            raise withheld()  # with no trace of the engine's own error, which a log would print
+        raise told from failed
+
+    def _may_quote_sensitive(self) -> bool:
+        """Return whether what has failed reads sensitive columns, or may: views and our own relations may derive."""
+        if self._reads is None:
+            return False
+        query, snapshot = self._reads
+        try:
+            found = [*self.descriptions(snapshot), *self.descriptions()]
+        except NarrativeError:
+            return True
+        if not any(marked(one.properties) for one in found):
+            return False
+        read = [one for one in found if one.name in query.sources]
+        return bool(query.relations) or any(one.kind == "view" or marked(one.properties) for one in read)
 
     def _disconnect(self) -> None:
         """Close all connections; they are opened anew when they are next needed."""
@@ -622,6 +653,7 @@ class DuckLakePlane:
             for name, seen in (since or {}).items()
             if name in query.deltas
         }
+        self._reads = (query, snapshot)
         runnable = self._checking().runnable(query, snapshot, LAKE, changes, pins)
         self._require(catalog, runnable.versions)
         return runnable, snapshot

@@ -491,6 +491,7 @@ class Plane(Protocol):
         file_format: Literal["auto", "parquet", "csv", "json"],
         *,
         partitioned_by: Sequence[str] = (),
+        sensitive: bool = False,
     ) -> Stage:
         """Read files and write their rows as files of the lake, outside any lock.
 
@@ -501,6 +502,7 @@ class Plane(Protocol):
             source: A path or a glob; every file that it names must lie below the import roots.
             file_format: How to read them; `auto` tells by the file's ending.
             partitioned_by: Keep the rows of each partition in files of their own, see `planes.partitioning`.
+            sensitive: Whether no message may quote a value of the files.
 
         Raises:
             InvalidPartitionError: a partition key is no column of the files, or of a type that does not do.

@@ -1,0 +1,48 @@
+"""Sensitive columns: where it is kept which they are, and what is shown in the place of their values."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefect_narrative.planes.columns import named_columns
+from prefect_narrative.planes.errors import QueryFailedError
+from prefect_narrative.planes.plane import Column
+
+SENSITIVE = "sensitive_columns"
+"""The property of a dataset or view that names them."""
+REDACTED = "<redacted>"
+"""What people and programs see of a sensitive value."""
+
+
+def marked(properties: Mapping[str, Any]) -> frozenset[str]:
+    """Return the sensitive columns that properties name, in small letters."""
+    return frozenset(str(name).casefold() for name in properties.get(SENSITIVE) or ())
+
+
+def marks(
+    columns: Sequence[Column], said: Sequence[str] | None, before: Mapping[str, Any], of: str, *, adds: bool = False
+) -> list[str]:
+    """Return the sensitive columns of rows that are about to be published.
+
+    Args:
+        columns: The columns that there will be.
+        said: Those that somebody names; None: those that were sensitive stay so.
+        before: The properties of what was there; none where there was nothing.
+        of: What has the columns, for a message.
+        adds: Whether those that were sensitive stay so in any case, since their rows stay.
+
+    Raises:
+        ColumnNotFoundError: a name is no column's, with the nearest names.
+        AmbiguousColumnError: one is named twice.
+    """
+    named = named_columns(columns, said or (), of, SENSITIVE)
+    kept = marked(before) if said is None or adds else frozenset()
+    return [column.name for column in columns if column in named or column.name.casefold() in kept]
+
+
+def withheld() -> QueryFailedError:
+    """Return the error for a query that failed on a value which nobody may see: the engine's own words quote it."""
+    return QueryFailedError(
+        "The query failed on a value that it read or computed. It reads sensitive columns, so the engine's message, "
+        "which may quote the value, is withheld.",
+        remedy="TRY_CAST and TRY(...) give NULL where a value can't be computed; or leave the sensitive columns out.",
+    )
