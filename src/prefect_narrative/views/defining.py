@@ -113,10 +113,11 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
     if standing is not None:
         _check_place(standing, draft.if_exists)
     before = None if standing is None else ViewDefinition.of(standing)
-    if draft.sensitive_columns is not None:
-        said = said.model_copy(update={"sensitive_columns": draft.sensitive_columns})
-    elif before is not None:
+    named = draft.sensitive_columns
+    if named is None and before is not None:
         said = said.model_copy(update={"sensitive_columns": before.sensitive_columns})
+    elif named is not None:
+        said = said.model_copy(update={"sensitive_columns": named})
     if standing is not None and before is not None and draft.if_exists == "keep":
         return KeptView(standing, before, _kept(view, differences(said, before)), lineage.dependants(view))
     query = plane.check(said.query, at, deltas=said.write_mode == "append")
@@ -129,7 +130,7 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
             "volatile": query.volatile,
             "merge_on": merge_key(said.merge_on, said.write_mode, columns),
             "partitioned_by": tuple(map(str, partitions(said.partitioned_by, described))),
-            "sensitive_columns": _sensitive(described, draft.sensitive_columns, before),
+            "sensitive_columns": _sensitive(described, named, before),
             "inherited": Sensitivity(plane, at).inherited(query, described),
             "refreshed_at": now,
         }
