@@ -101,7 +101,7 @@ def random_rows(
     if live <= rows or live < SPARSE * total:
         ordered = execute(
             f"SELECT filename, file_row_number FROM {_read(table, at)} "
-            f"ORDER BY hash(filename, file_row_number, {int(seed)}), filename, file_row_number LIMIT {wanted}"
+            f"ORDER BY {_mixed('filename', 'file_row_number', str(int(seed)))}, filename, file_row_number LIMIT {wanted}"
         )
         places = [(str(file), int(number)) for file, number in ordered]
         found = _fetch(execute, table, at, {block.file: block.rows for block in blocks}, places, selection)
@@ -140,7 +140,7 @@ def rows_of_query(
         return list(execute(f"SELECT {selection} FROM (SELECT * FROM {source} LIMIT {int(rows)}) AS t"))
     hashed = f"SELECT *, hash({', '.join(names)}) AS row_hash FROM {source}"
     numbered = f"SELECT *, row_number() OVER (PARTITION BY row_hash) AS copy FROM ({hashed}) AS h"
-    order = f"hash(row_hash, copy, {int(seed)}), row_hash, copy"
+    order = f"{_mixed('row_hash', 'copy', str(int(seed)))}, row_hash, copy"
     best = f"SELECT * FROM ({numbered}) AS n ORDER BY {order} LIMIT {int(rows)}"
     return list(execute(f"SELECT {selection} FROM ({best}) AS t ORDER BY {order}"))
 
@@ -148,6 +148,15 @@ def rows_of_query(
 def hides_places(columns: Sequence[Column]) -> bool:
     """Return whether a dataset has columns that hide the lake's own, so that it is read as a query over it."""
     return any(column.name.lower() in HIDING for column in columns)
+
+
+def _mixed(*parts: str) -> str:
+    """Return SQL for a hash of several values that is as even as one of a single value.
+
+    The engine puts the hashes of several values together by XOR: with another seed, rows whose hashes begin alike would
+    still be neighbours, and some rows more likely than others. Hashed once more, the whole is mixed.
+    """
+    return f"hash(hash({', '.join(parts)}))"
 
 
 def _draw(blocks: Sequence[Block], total: int, seed: int) -> Iterator[Place]:
