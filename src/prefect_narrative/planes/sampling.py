@@ -99,10 +99,8 @@ def random_rows(
     if not wanted:
         return []
     if live <= rows or live < SPARSE * total:
-        ordered = execute(
-            f"SELECT filename, file_row_number FROM {_read(table, at)} "
-            f"ORDER BY {_mixed('filename', 'file_row_number', str(int(seed)))}, filename, file_row_number LIMIT {wanted}"
-        )
+        order = f"{_mixed('filename', 'file_row_number', str(int(seed)))}, filename, file_row_number"
+        ordered = execute(f"SELECT filename, file_row_number FROM {_read(table, at)} ORDER BY {order} LIMIT {wanted}")
         places = [(str(file), int(number)) for file, number in ordered]
         found = _fetch(execute, table, at, {block.file: block.rows for block in blocks}, places, selection)
         return [found[place] for place in places if place in found]

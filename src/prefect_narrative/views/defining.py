@@ -113,7 +113,7 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
     if standing is not None:
         _check_place(standing, draft.if_exists)
     before = None if standing is None else ViewDefinition.of(standing)
-    named = draft.sensitive_columns
+    named = draft.sensitive_columns if draft.sensitive_columns is not None else said.sensitive_columns or None
     if named is None and before is not None:
         said = said.model_copy(update={"sensitive_columns": before.sensitive_columns})
     elif named is not None:
