@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.job import job, step
 from prefect_narrative.planes.partitioning import partitions
-from prefect_narrative.planes.plane import Column, Plane, Published, Stage, Write
-from prefect_narrative.planes.sensitive import SENSITIVE, marked, marks
+from prefect_narrative.planes.plane import Column, Guard, Plane, Published, Stage, Write
+from prefect_narrative.planes.sensitive import SENSITIVE, marked, marks, marks_as_before
 
 
 class DatasetColumn(BaseModel):
@@ -70,13 +70,14 @@ def create_dataset(
         check_target(plane, name, write_mode)
         context.progress("reading the files", until=0.9)
         keys = partitioned_by or kept_apart(plane, name, write_mode)
-        before = plane.dataset(name).properties if plane.exists(name) else {}
+        there = plane.dataset(name) if plane.exists(name) else None
+        dataset, before = (name, {}) if there is None else (there.name, there.properties)
         stage = load_files(plane, name, source, format, keys, sensitive=bool(sensitive_columns or marked(before)))
         context.progress("publishing", start=0.9)
         adds = write_mode == "append"
         sensitive = marks(stage.columns, sensitive_columns, before, "The source", adds=adds)
         write = _write(plane, name, write_mode, stage, keys, description, tags, sensitive)
-        published = publish_dataset(plane, name, write, stage)
+        published = publish_dataset(plane, name, write, stage, marks_as_before(dataset, before))
     return DatasetCreated.model_validate(published.result)
 
 
@@ -104,7 +105,7 @@ def load_files(
 
 
 @step(name="publish")
-def publish_dataset(plane: Plane, name: str, write: Write, stage: Stage) -> Published:
+def publish_dataset(plane: Plane, name: str, write: Write, stage: Stage, guard: Guard) -> Published:
     """Make the rows visible, in one transaction with the job's result."""
     context = current_job()
     result = {
@@ -113,7 +114,7 @@ def publish_dataset(plane: Plane, name: str, write: Write, stage: Stage) -> Publ
         "bytes": stage.bytes,
         "columns": [_column(column) for column in stage.columns],
     }
-    return plane.publish(context.job_id, context.token, [write], result)
+    return plane.publish(context.job_id, context.token, [write], result, guard=guard)
 
 
 def kept_apart(plane: Plane, name: str, write_mode: str) -> list[str]:

@@ -110,7 +110,7 @@ class DuckLakePlane:
         self._check: QueryCheck | None = None
         self._spill: SpillFolder | None = None
         self._usage = PlaneUsage()
-        self._reads: tuple[CheckedQuery, int] | None = None
+        self._reads: tuple[CheckedQuery, set[int]] | None = None
         self._known_tables: dict[int, dict[str, Table]] = {}
         self._closed = False
         self._make_place()
@@ -540,9 +540,9 @@ class DuckLakePlane:
         """Return whether what has failed reads sensitive columns, or may: views and our own relations may derive."""
         if self._reads is None:
             return False
-        query, snapshot = self._reads
+        query, snapshots = self._reads
         try:
-            found = [*self.descriptions(snapshot), *self.descriptions()]
+            found = [one for at in (None, *sorted(snapshots)) for one in self.descriptions(at)]
         except NarrativeError:
             return True
         if not any(marked(one.properties) for one in found):
@@ -653,8 +653,8 @@ class DuckLakePlane:
             for name, seen in (since or {}).items()
             if name in query.deltas
         }
-        self._reads = (query, snapshot)
         runnable = self._checking().runnable(query, snapshot, LAKE, changes, pins)
+        self._reads = (query, {snapshot, *(pins or {}).values(), *(version for _, version in runnable.versions)})
         self._require(catalog, runnable.versions)
         return runnable, snapshot
 

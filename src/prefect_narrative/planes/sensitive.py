@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_narrative.planes.columns import named_columns
-from prefect_narrative.planes.errors import QueryFailedError
-from prefect_narrative.planes.plane import Column
+from prefect_narrative.planes.errors import OvertakenError, QueryFailedError
+from prefect_narrative.planes.plane import Column, Description, Guard
 
 SENSITIVE = "sensitive_columns"
 """The property of a dataset or view that names them."""
@@ -37,6 +37,20 @@ def marks(
     named = named_columns(columns, said or (), of, SENSITIVE)
     kept = marked(before) if said is None or adds else frozenset()
     return [column.name for column in columns if column in named or column.name.casefold() in kept]
+
+
+def marks_as_before(dataset: str, before: Mapping[str, Any]) -> Guard:
+    """Return what refuses to publish where a dataset's marks have changed since its properties were read.
+
+    It raises OvertakenError, after which the job is tried again.
+    """
+
+    def guard(found: Sequence[Description]) -> None:
+        now = next((one.properties for one in found if one.name == dataset), {})
+        if marked(now) != marked(before):
+            raise OvertakenError(f"The sensitive columns of {dataset!r} have changed meanwhile.")
+
+    return guard
 
 
 def withheld() -> QueryFailedError:

@@ -5,6 +5,7 @@ still stood. A view keeps the marks that followed from its sources when its rows
 what its sources say now count as well. What can't be told counts as sensitive.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -17,6 +18,9 @@ from prefect_narrative.planes.plane import CheckedQuery, Column, Description, Pl
 from prefect_narrative.planes.sensitive import marked
 from prefect_narrative.planes.syntax import Parser
 from prefect_narrative.views.definition import ViewDefinition, source_names
+
+_READS_AT = re.compile(r"\bat\b", re.IGNORECASE)
+"""What stands in a query that reads snapshots of its own, and may stand in others."""
 
 
 class SensitiveRowsError(NarrativeError, PermissionError):
@@ -74,6 +78,10 @@ class Sensitivity:
         return tuple(column.name for column in columns if found.has(column.name))
 
     def _derived(self, query: CheckedQuery, at: int) -> Outputs:
+        if not _READS_AT.search(query.sql) and not any(
+            marked(one.properties) for version in {at, self._newest} for one in self._described(version).values()
+        ):
+            return Outputs()  # nothing is marked, which is quickly seen
         parser = Parser()
         try:
             tree = parser.tree(query.sql)

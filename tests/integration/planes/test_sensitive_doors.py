@@ -12,9 +12,9 @@ from view_samples import after, make_view, refresh
 
 from prefect_narrative.cli import datasets, samples
 from prefect_narrative.errors import NarrativeError
-from prefect_narrative.planes import Plane, open_plane
-from prefect_narrative.planes.errors import ColumnNotFoundError, UnreadableFileError
-from prefect_narrative.planes.sensitive import REDACTED, SENSITIVE, marks
+from prefect_narrative.planes import Plane, Write, open_plane
+from prefect_narrative.planes.errors import ColumnNotFoundError, OvertakenError, UnreadableFileError
+from prefect_narrative.planes.sensitive import REDACTED, SENSITIVE, marks, marks_as_before
 from prefect_narrative.samples.showing import kept_heads, kept_sample
 from prefect_narrative.samples.taking import Request, take
 from prefect_narrative.views.definition import ViewDefinition
@@ -111,6 +111,8 @@ def test_a_mark_that_is_gone_counts_where_it_stood(people: Plane) -> None:
     query = people.check(f"SELECT email FROM people AT (VERSION => {at})")
     assert Sensitivity(people).of_query(query).has("email")
     assert not Sensitivity(people).of_query(people.check("SELECT email FROM people")).has("email")
+    broken = people.check(f"SELECT CAST(email AS DATE) AS d FROM people AT (VERSION => {at})")
+    assert "withheld" in str(failure_of(lambda: people.read(broken, limit=1)))
 
 
 def test_append_views_keep_marks_of_rows_that_they_keep(people: Plane) -> None:
@@ -124,8 +126,6 @@ def test_a_view_whose_query_can_not_be_read_is_all_sensitive(people: Plane) -> N
     make_view(people, "odd", "SELECT id FROM people")
     found = people.dataset("odd")
     definition = ViewDefinition.of(found).model_copy(update={"query": "SELECT nothing_such(id) FROM people"})
-    from prefect_narrative.planes import Write
-
     job = uuid4()
     write = Write("odd", "describe", kind="view", properties=definition.as_properties())
     people.publish(job, 1, [write], {})
@@ -233,6 +233,17 @@ def test_marks_are_said_kept_added_to_and_taken_away(people: Plane) -> None:
     assert marks(columns, ["ID"], MARKED, "x", adds=True) == ["id", "email"]
     with pytest.raises(ColumnNotFoundError, match=r"The source has no column 'emial'. Nearest: email."):
         marks(columns, ["emial"], {}, "The source")
+
+
+def test_marks_that_change_meanwhile_are_not_overwritten(people: Plane) -> None:
+    before = people.dataset("people").properties
+    make_dataset(people, "people", PEOPLE, properties={SENSITIVE: ["email", "team"]})
+    job = uuid4()
+    stage = people.stage_query(job, 1, "people", people.check("SELECT 1 AS id"), at=people.snapshot())
+    write = Write("people", "replace", stage, properties=dict(before))
+    with pytest.raises(OvertakenError, match="sensitive columns of 'people' have changed"):
+        people.publish(job, 1, [write], {}, guard=marks_as_before("people", before))
+    assert Sensitivity(people).of_dataset("people") == {"email", "team"}
 
 
 def test_a_store_without_samples_is_empty(plane: Plane) -> None:
