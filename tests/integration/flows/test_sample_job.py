@@ -83,14 +83,9 @@ def test_a_sample_is_kept_shown_replaced_and_deleted(
 @pytest.mark.parametrize(
     ("inputs", "code", "told"),
     [
-        ({"dataset": "nothing"}, "dataset_not_found", "There is no dataset 'nothing'"),
         ({"dataset": "mail"}, "dataset_not_found", "Nearest: mails"),
-        ({"dataset": "people", "columns": ["citi"]}, "column_not_found", "Nearest: city."),
         ({"dataset": "people", "as_of": 999}, "snapshot_not_found", "There is no snapshot 999, or it has expired"),
-        ({}, "sample_source", "given was neither of them"),
         ({"query": "SELECT CAST(email AS DATE) AS d FROM people"}, "query_failed", "is withheld"),
-        ({"query": "SELECT id FROM people ORDER BY email"}, "sensitive_rows", "decide which rows it yields"),
-        ({"query": "DELETE FROM people"}, "query_refused", "exactly one SELECT"),
     ],
 )
 def test_what_can_not_be_sampled_is_told(platform: Platform, inputs: dict[str, object], code: str, told: str) -> None:
