@@ -7,12 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 from prefect_narrative.settings import Settings
-
-CLOCK_TOLERANCE_SECONDS = 2.0
-"""How far two readings of one process's start may lie apart after the clock was set."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +20,17 @@ class UpRecord:
     """Where jobs, their states and their results are read over HTTP."""
     home: str
     pid: int
-    process_started_at: float
-    """Start of the process in seconds since the epoch: a pid alone may be somebody else's by now."""
+    start_ticks: int | None
+    """When the process started, in ticks since the machine's start: a pid alone may be somebody else's by now."""
     auth_string: str | None = None
 
     @property
     def alive(self) -> bool:
         """Whether the process that wrote the record still runs."""
-        try:
-            process = psutil.Process(self.pid)
-            started_at = process.create_time()
-            return process.status() != psutil.STATUS_ZOMBIE and (
-                abs(started_at - self.process_started_at) < CLOCK_TOLERANCE_SECONDS
-            )
-        except psutil.Error:
-            return False
+        from prefect_narrative.jobs.processes import start_ticks  # noqa: PLC0415 - 0.3 s, not for those without `up`
+
+        ticks = start_ticks(self.pid)
+        return ticks is not None and ticks == self.start_ticks
 
     def write(self) -> None:
         """Write the record for its owner only, whole or not at all."""
@@ -98,6 +89,7 @@ def connect(settings: Settings) -> Connection:
     Call it before `prefect` is imported: its settings are read once. What it finds is set in this process's
     environment, so the processes that it starts find the same server.
     """
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # else Prefect's client tells its makers, and says so amid our answers
     given = os.environ.get("PREFECT_API_URL")
     if given:
         return Connection(given, "environment")

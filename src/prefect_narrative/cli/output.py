@@ -195,7 +195,7 @@ class Output:
         for head, stands_right in zip(heads, right, strict=True):
             drawn.add_column(Text(head), justify="right" if stands_right else "left", overflow="fold")
         for row in texts:
-            drawn.add_row(*(Text(text, style=STYLES.get(text, "")) for text in row))
+            drawn.add_row(*(Text(text, style=STYLES.get(text.partition(" for ")[0], "")) for text in row))
         Console(highlight=False, markup=False, emoji=False).print(drawn)
 
 
@@ -206,8 +206,11 @@ STYLES: Mapping[str, str] = {
     "completed": "green",
     "failed": "red",
     "cancelled": "magenta",
+    "fresh": "green",
+    "stale": "yellow",
+    "behind": "yellow",
 }
-"""How the names of the states are drawn."""
+"""How the names of states are drawn: those of jobs, and how fresh views are, with or without how long (`for ...`)."""
 
 
 def terminal() -> "Console":

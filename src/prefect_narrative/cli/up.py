@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import psutil
 from cyclopts import Parameter
 
 from prefect_narrative.cli.connection import UpRecord, read_up
@@ -19,6 +18,7 @@ from prefect_narrative.cli.output import Output
 from prefect_narrative.cli.server import check_port
 from prefect_narrative.cli.stack import Plan, Stack, StoppedError
 from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.jobs.processes import start_ticks
 from prefect_narrative.settings import Settings
 
 AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
@@ -90,7 +90,7 @@ def _run(settings: Settings, plan: Plan, output: Output, lock: int) -> int:
                 stack.jobs_url,
                 str(settings.home),
                 os.getpid(),
-                psutil.Process().create_time(),
+                start_ticks(os.getpid()),
                 plan.auth_string,
             )
             record.write()

@@ -1,7 +1,8 @@
 """`narrative views drop|pause|resume`: what a person does about a view."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,11 +13,14 @@ from prefect_narrative.cli.options import Json, Timeout
 from prefect_narrative.cli.output import Output
 from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.states import JobState
-from prefect_narrative.planes.plane import Dataset
+from prefect_narrative.planes.errors import nearest
 from prefect_narrative.settings import Settings
 from prefect_narrative.views.definition import NotAViewError
 from prefect_narrative.views.dropping import Dependants, plan_drop
-from prefect_narrative.views.overview import standing_of
+from prefect_narrative.views.overview import ViewNotFoundError, standing_of
+
+if TYPE_CHECKING:
+    from prefect_narrative.planes.plane import Plane
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -53,8 +57,9 @@ def drop(
 
     how: Dependants = "drop" if cascade else "leave" if force else "refuse"
     with reaching(), open_plane(data_plane) as plane:
-        plan = plan_drop(plane, views, how, has_schedule=lambda name: bool(schedules_of([name], data_plane)))
-        _views_only(plan.doomed)
+        scheduled = partial(_has_schedule, data_plane)
+        _check_names(plane, views, scheduled)
+        plan = plan_drop(plane, views, how, has_schedule=scheduled)
         removed = schedules_of(sorted({*views, *(one.name for one in plan.doomed)}), data_plane)
     told: dict[str, Any] = {
         "dry_run": dry_run,
@@ -112,13 +117,23 @@ def resume(view: str, /, *, as_defined: Flag = False, data_plane: str = DEFAULT_
     return _scheduled(view, resumed, output, active=True)
 
 
-def _views_only(doomed: Sequence[Dataset]) -> None:
-    for one in doomed:
-        if one.kind != "view":
-            raise NotAViewError(
-                f"{one.name!r} is a dataset, and no view.",
-                remedy=f"narrative submit clean-up 'drop=[\"{one.name}\"]' dry_run=false --wait",
-            )
+def _has_schedule(data_plane: str, view: str) -> bool:
+    from prefect_narrative.flows.refresh_schedules import schedules_of  # noqa: PLC0415 - it needs Prefect
+
+    return bool(schedules_of([view], data_plane))
+
+
+def _check_names(plane: "Plane", names: Sequence[str], scheduled: Callable[[str], bool]) -> None:
+    for name in names:
+        if plane.exists(name):
+            if plane.dataset(name).kind != "view":
+                raise NotAViewError(
+                    f"{name!r} is a dataset, and no view.",
+                    remedy=f"narrative submit clean-up 'drop=[\"{name}\"]' dry_run=false --wait",
+                )
+        elif not scheduled(name):
+            there = [one.name for one in plane.descriptions(plane.snapshot()) if one.kind == "view"]
+            raise ViewNotFoundError(f"There is no view {name!r}, and no schedule of one.{nearest(name, there)}")
 
 
 def _scheduled(view: str, told: Sequence[str], output: Output, *, active: bool) -> int:

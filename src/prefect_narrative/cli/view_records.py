@@ -78,7 +78,7 @@ def differing(one: Drift, output: Output) -> None:
     output.line(f"  remedy: {one.remedy}")
 
 
-HISTORY_COLUMNS = ("at", "job_id", "action", "state", "run", "inserted", "deleted", "rows", "asked by", "reason")
+HISTORY_COLUMNS = ("at", "job", "action", "run", "added", "taken", "rows", "by", "reason")
 
 
 def history_row(job: Job) -> tuple[object, ...]:
@@ -86,8 +86,7 @@ def history_row(job: Job) -> tuple[object, ...]:
     return (
         job.started_at or job.created_at,
         str(job.job_id)[:8],
-        figure(job, "action"),
-        str(job.state),
+        action_of(job),
         duration(job.run_seconds),
         figure(job, "inserted_rows"),
         figure(job, "deleted_rows"),
@@ -144,6 +143,8 @@ def job_document(job: Job) -> dict[str, Any]:
         "inserted_rows": figure(job, "inserted_rows"),
         "deleted_rows": figure(job, "deleted_rows"),
         "rows": figure(job, "rows"),
+        "estimate": figure(job, "estimate"),
+        "seconds": figure(job, "seconds"),
         "asked_by": job.request_source.type,
         "scheduled_for": job.scheduled_for,
         "created_at": job.created_at,

@@ -6,7 +6,6 @@ turned into seconds by what this view's own refreshes took before; the first tim
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Literal
 
 from prefect_narrative.planes.nodes import Node
@@ -16,23 +15,37 @@ from prefect_narrative.views.definition import PastRefresh
 from prefect_narrative.views.maintaining import Maintenance
 
 ROWS_A_SECOND = 20e6
-"""Rows that are read, joined and grouped in a second."""
+"""Rows that are read in a second. These figures are fitted to refreshes as `bench/views.py` measures them."""
+FULL_SECONDS = 0.2
+"""For a full refresh of nothing."""
 WRITTEN = 6.0
 """To how many rows read one that is written amounts."""
-MATCHED = 2.0
-"""Likewise: one of the view's that is compared with those to be deleted."""
-DELETED = 3.0
-"""Likewise: one of a dataset's where the change feed looks for deleted ones among all of its rows."""
-FULL_SECONDS = 0.1
-"""For a full refresh of nothing."""
-CHANGE_SECONDS = 0.15
-"""For an incremental refresh of nothing: it takes several queries."""
-GROUPS_SECONDS = 0.15
+GROUPED = 18.0
+"""Likewise: what comes on top for a group, of which partial results are kept."""
+CHANGE_SECONDS = 0.1
+"""For an incremental refresh of nothing."""
+DELETING_SECONDS = 0.15
+"""The same once more where rows are deleted."""
+GROUPS_SECONDS = 0.25
 """The same once more where groups are kept."""
+JOINED = 3.0
+"""To how many rows read one amounts that has changed, or that is joined with what has changed."""
+SEARCHED = 2.0
+"""Likewise: one of a source's where the change feed looks for deleted ones among all of its rows."""
+ADDED = 2.0
+"""Likewise: one that has changed, and comes to the view."""
+MATCHED = 3.0
+"""Likewise: one of the view's that is compared with those to be deleted."""
+DELETED = 30.0
+"""Likewise: one that has changed, where rows are deleted."""
+MATCHED_GROUP = 8.0
+"""Likewise: one of the view's groups that is compared with those that change."""
+CHANGED_GROUP = 70.0
+"""Likewise: one group that changes."""
 LATEST = 3
 """So many refreshes of a kind tell how quick the next one will be."""
-SLOWEST, QUICKEST = 20.0, 0.05
-"""Beyond these a refresh took so long, or so little, for another reason."""
+TRUSTED_SECONDS = 1.0
+"""Refreshes that took so long together count as much as what is usual; shorter ones tell little."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ def estimate(found: Maintenance, past: Sequence[PastRefresh]) -> Estimate:
     """
     changed = sum(one.inserted_rows + one.deleted_rows for one in found.changes.values())
     rows = sum(one.rows for one in found.changes.values())
-    full = full_usual(rows, found.dataset.rows)
+    full = full_usual(rows, found.dataset.rows, grouped=found.shape.results is not None)
     change = _change_usual(found)
     return Estimate(
         full_seconds=full * _pace(past, "full"),
@@ -85,29 +98,30 @@ def estimate(found: Maintenance, past: Sequence[PastRefresh]) -> Estimate:
     )
 
 
-def full_usual(source_rows: int, rows: int) -> float:
+def full_usual(source_rows: int, rows: int, *, grouped: bool) -> float:
     """Return the seconds that a full refresh takes on a usual machine.
 
     Args:
         source_rows: Rows that it reads.
         rows: Rows that it writes.
+        grouped: Whether they are groups, of which partial results are kept.
     """
-    return FULL_SECONDS + (source_rows + WRITTEN * rows) / ROWS_A_SECOND
+    return FULL_SECONDS + (source_rows + (WRITTEN + GROUPED * grouped) * rows) / ROWS_A_SECOND
 
 
 def _change_usual(found: Maintenance) -> float:
     """Return the seconds that an incremental refresh takes on a usual machine."""
     changes, rows = found.changes, found.dataset.rows
-    handled = _handled(found.shape.rows, changes)
-    deletes = any(one.deletes for one in changes.values())
-    handled += sum(DELETED * one.rows for one in changes.values() if one.deletes)
     changed = sum(one.inserted_rows + one.deleted_rows for one in changes.values())
-    seconds = CHANGE_SECONDS
+    deletes = any(one.deletes for one in changes.values())
+    seconds = CHANGE_SECONDS + DELETING_SECONDS * deletes
+    handled = JOINED * _handled(found.shape.rows, changes)
+    handled += SEARCHED * sum(one.rows for one in changes.values() if one.deletes)
     if found.shape.results is not None:
         seconds += GROUPS_SECONDS
-        handled += MATCHED * 2 * rows + WRITTEN * 2 * min(changed, rows)
+        handled += MATCHED_GROUP * rows + CHANGED_GROUP * min(changed, rows)
     else:
-        handled += (MATCHED * rows if deletes else 0) + WRITTEN * changed
+        handled += ADDED * changed + (MATCHED * rows + DELETED * changed) * deletes
     return seconds + handled / ROWS_A_SECOND
 
 
@@ -154,12 +168,10 @@ def _read(part: Node, changes: Mapping[str, Changes]) -> float:
 
 def _pace(past: Sequence[PastRefresh], action: Literal["full", "incremental"]) -> float:
     """Return by how much slower than usual this view's refreshes are; those of the other kind tell it at first."""
-    ratios = {
-        kind: [min(max(one.seconds / one.usual_seconds, QUICKEST), SLOWEST) for one in past if one.action == kind]
-        for kind in ("full", "incremental")
-    }
-    known = ratios[action] or ratios["full"] or [1.0]
-    return median(known[-LATEST:])
+    by_action = {kind: [one for one in past if one.action == kind][-LATEST:] for kind in ("full", "incremental")}
+    known = by_action[action] or by_action["full"]
+    took, usual = sum(one.seconds for one in known), sum(one.usual_seconds for one in known)
+    return (TRUSTED_SECONDS + took) / (TRUSTED_SECONDS + usual)
 
 
 def _seconds(value: float) -> str:

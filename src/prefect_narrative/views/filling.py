@@ -75,8 +75,8 @@ def fill_view(
     stage = filled or stage_view(plane, job_id, token, view, query, at, definition, pins)
     seconds, rows = time.monotonic() - began, sum(one.rows for one in read.values())
     past = PastRefresh(
-        action="full", seconds=seconds, usual_seconds=full_usual(rows, stage.rows), changed_rows=rows,
-        source_rows=rows, rows=stage.rows,
+        action="full", seconds=seconds, usual_seconds=full_usual(rows, stage.rows, grouped=state is not None),
+        changed_rows=rows, source_rows=rows, rows=stage.rows,
     )  # fmt: skip
     columns, told = _columns(plane, query, at, definition)
     noted = definition.model_copy(update={"engine": mark(plane, job_id, unfit), "columns": columns})

@@ -22,7 +22,8 @@ from prefect_narrative.views.shapes import Shape
 from prefect_narrative.views.terms import Difference, as_of
 from prefect_narrative.views.upkeep import AGAIN, Upkeep
 
-VIEW, STATE, WORK, ADDED, WEIGHTED, KEPT = "_view", "_state", "_work", "_added", "_weighted", "_kept"
+VIEW, STATE, DIFFERENCE, WORK = "_view", "_state", "_difference", "_work"
+ADDED, WEIGHTED, KEPT = "_added", "_weighted", "_kept"
 """Names of relations in our queries."""
 
 
@@ -188,7 +189,8 @@ def _change_groups(
 ) -> ViewChanges:
     upkeep = workshop.upkeep(results)
     workshop.relations[STATE] = StoredRows(dataset.name, workshop.at, state=True)
-    workshop.staged(upkeep.work(upkeep.difference(terms), STATE), WORK)
+    workshop.staged(upkeep.difference(terms), DIFFERENCE)
+    workshop.staged(upkeep.work(DIFFERENCE, STATE), WORK)
     again = (results.averaged or results.bounded) and workshop.found(f"SELECT count(*) FROM {WORK} WHERE {AGAIN}")
     added = workshop.staged(upkeep.added(WORK, rows if again else None), ADDED)
     state = StateWrite("change", added, workshop.staged(upkeep.removed(WORK)))

@@ -79,7 +79,7 @@ class Upkeep:
         """Return a query for the groups that change: their rows' ids, what was kept, what is to be kept now.
 
         Args:
-            difference: See `difference`.
+            difference: The relation with what `difference` yields.
             state: The relation with the state.
         """
         same = " AND ".join(f"s.{key} IS NOT DISTINCT FROM d.{key}" for key in self.keys) or "true"
@@ -95,14 +95,16 @@ class Upkeep:
                 value, doubt = _bound(one, bound)
                 doubts.append(quoted(f"{result_name(one.number, bound)}_doubt"))
                 columns += [f"{value} AS {one.name(bound)}", f"{doubt} AS {doubts[-1]}"]
-        rows = f"SELECT {', '.join(columns)} FROM ({difference}) AS d LEFT JOIN {quoted(state)} AS s ON {same}"
+        # Else the engine would put all groups into the table that the few that change look into.
+        kept = f"SELECT s.* FROM {quoted(state)} AS s SEMI JOIN {quoted(difference)} AS d ON {same}"
+        rows = f"SELECT {', '.join(columns)} FROM {quoted(difference)} AS d LEFT JOIN ({kept}) AS s ON {same}"
         averages = [self._average(one) for one in self.results.averaged]
         doubts += [quoted(f"{one.name}_unknown") for one in averages]
         again = " OR ".join(f"coalesce({doubt}, false)" for doubt in doubts) or "false"
         differs = " OR ".join(f"{quoted(OLD + name)} IS DISTINCT FROM {quoted(name)}" for name in self.values)
-        kept = ", ".join(map(quoted, [ROW_ID, *self.results.names, *(OLD + name for name in self.values)]))
+        named = ", ".join(map(quoted, [ROW_ID, *self.results.names, *(OLD + name for name in self.values)]))
         return (
-            f"SELECT {kept}, {again} AS {quoted(AGAIN)} FROM ({with_averages(rows, averages)}) AS narrative_work "
+            f"SELECT {named}, {again} AS {quoted(AGAIN)} FROM ({with_averages(rows, averages)}) AS narrative_work "
             f"WHERE {again} OR {differs}"
         )
 

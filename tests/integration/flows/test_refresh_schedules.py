@@ -1,7 +1,11 @@
 """Schedules of views against a real server: each view has exactly the refreshes it should, whatever happens."""
 
+import json
+import re
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -31,6 +35,7 @@ from prefect_narrative.flows.standing_schedules import (
     waiting_runs,
 )
 
+from prefect_narrative.cli import main
 from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.planes import Write
@@ -41,6 +46,8 @@ from prefect_narrative.views.schedule import RefreshSchedule
 Tick = tuple[str | None, datetime]
 HOURLY = RefreshSchedule("0 * * * *", "UTC")
 DAILY = RefreshSchedule("0 3 * * *", "Europe/Berlin")
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "views.md"
+DROP = "views drop by_city"
 NOW_AND_THEN = "SELECT city, count(*) AS n, current_timestamp AS seen FROM trips GROUP BY city"
 
 
@@ -307,7 +314,6 @@ def test_a_pause_leaves_out_what_was_missed_and_touches_no_other_view(
         resume_schedules("nobody", "default", None)
 
 
-@pytest.mark.long  # several jobs
 def test_what_is_due_outlives_the_removal_of_another_schedule(platform: Platform, applied: SyncPrefectClient) -> None:
     now = datetime.now(UTC)
     for view in ("late", "doomed"):
@@ -431,3 +437,86 @@ def test_what_a_killed_job_left_undone_is_found_and_the_next_one_does_it(
     assert done.result is not None
     assert (done.result["dropped"], len(done.result["schedules"])) == ([], 1)
     assert told(applied, "unfinished") == []
+
+
+def narrative(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Run a command in this process, and return its exit code and what it wrote to standard output."""
+    capsys.readouterr()
+    code = main(arguments)
+    return code, capsys.readouterr().out
+
+
+def test_the_commands_tell_how_views_stand(
+    platform: Platform,
+    applied: SyncPrefectClient,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", platform.url)
+    run(
+        platform, create_materialized_view, name="by_city", query="SELECT city, count(*) AS n FROM trips GROUP BY city",
+        refresh_schedule="@daily", timezone="Europe/Berlin", if_exists="replace",
+    )  # fmt: skip
+    last = run(platform, refresh_materialized_view, view="by_city")
+    set_schedule("gone", "default", HOURLY)
+    (tick,) = waiting(applied, {"by_city"}, before=datetime.now(UTC) + timedelta(days=1))[:1]
+
+    code, written = narrative(capsys, "views", "show", "by_city", "--json")
+    shown = json.loads(written)
+    assert (code, shown["freshness"], shown["stale_since"]) == (0, "fresh", None)
+    assert shown["lineage"] == {"sources": ["trips"], "ancestors": ["trips"], "readers": [], "dependants": []}
+    assert {name: shown["last_job"][name] for name in ("job_id", "state", "action", "reason")} == {
+        "job_id": str(last.job_id),
+        "state": "completed",
+        "action": "no_data",
+        "reason": "The sources are unchanged since the last refresh.",
+    }
+    assert tick.expected_start_time is not None
+    assert datetime.fromisoformat(shown["schedules"]["next_tick"]) == utc(tick.expected_start_time)
+    assert shown["schedules"]["drift"] == []
+
+    commands = re.findall(r"^narrative (views .*)$", PAGE.read_text(), re.MULTILINE)
+    assert len(commands) == 7
+    told = {command: narrative(capsys, *shlex.split(command)) for command in commands if command != DROP}
+    assert {code for code, _ in told.values()} == {0}
+    assert "0 0 * * * in Europe/Berlin" in told["views list"][1]
+    assert "gone: schedule orphan" in told["views list"][1]
+    assert "The sources are unchanged" in told["views show by_city"][1]
+    assert told["views history by_city"][1].count("\n") == 3
+    assert told["views pause by_city"][1] == "by_city 0 0 * * * in Europe/Berlin paused\n"
+    assert told["views resume by_city"][1] == "by_city 0 0 * * * in Europe/Berlin goes on\n"
+    assert told[f"{DROP} --dry-run"][1] == (
+        "view by_city would be dropped, 2 rows\nschedule of by_city would be removed: 0 0 * * * in Europe/Berlin\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        ("show by_sity", 3, "view_not_found"),
+        pytest.param("history by_sity", 3, "view_not_found", marks=pytest.mark.long),
+        pytest.param("pause by_sity", 3, "view_not_found", marks=pytest.mark.long),
+        pytest.param("resume by_sity", 3, "view_not_found", marks=pytest.mark.long),
+        ("drop by_sity", 3, "view_not_found"),
+        ("show trips", 2, "not_a_view"),
+        ("drop trips", 2, "not_a_view"),
+        ("show 'x\x1b[31m; DROP TABLE trips'", 2, "invalid_name"),
+        ("drop '../x'", 2, "invalid_name"),
+        ("drop", 2, "usage"),
+        ("drop x --cascade --force", 2, "usage"),
+        ("history x -n 0", 2, "usage"),
+    ],
+)
+def test_what_the_commands_refuse(
+    applied: SyncPrefectClient,
+    platform: Platform,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    code: int,
+    error: str,
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", platform.url)
+    seen, written = narrative(capsys, "views", *shlex.split(arguments), "--json")
+    assert (seen, json.loads(written)["error"]["code"]) == (code, error)
+    assert "\x1b" not in written

@@ -1,13 +1,15 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from prefect_narrative.cli.connection import UpRecord, connect, read_up, up_file
+from prefect_narrative.jobs.processes import start_ticks
 from prefect_narrative.settings import Settings
 
 
@@ -18,7 +20,7 @@ def record_in(settings: Settings, **values: object) -> UpRecord:
         "http://127.0.0.1:2/v1/jobs",
         str(settings.make_home()),
         os.getpid(),
-        psutil.Process().create_time(),
+        start_ticks(os.getpid()),
     )
     return replace(record, **values)  # type: ignore[arg-type]
 
@@ -64,10 +66,17 @@ def test_then_a_running_up_with_its_credentials(settings: Settings, monkeypatch:
 
 
 def test_a_dead_one_does_not_count(settings: Settings) -> None:
-    record_in(settings, process_started_at=psutil.Process().create_time() - 100).write()
+    record_in(settings, start_ticks=(start_ticks(os.getpid()) or 0) - 100).write()
     connection = connect(settings)
     assert (connection.api_url, connection.source, connection.known) == (None, "profile", False)
     assert "PREFECT_API_URL" not in os.environ
+
+
+def test_one_whose_process_has_ended_does_not_count(settings: Settings) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    record_in(settings, pid=ended.pid, start_ticks=None).write()
+    assert connect(settings).source == "profile"
 
 
 def test_the_profile_comes_last(settings: Settings, tmp_path: Path) -> None:

@@ -3,19 +3,17 @@ import os
 import socket
 from pathlib import Path
 
-import psutil
 import pytest
 
 from prefect_narrative.cli import server
 from prefect_narrative.cli.connection import UpRecord
 from prefect_narrative.cli.up import AlreadyUpError, only_one
+from prefect_narrative.jobs.processes import start_ticks
 from prefect_narrative.settings import Settings
 
 
-def record_of(home: Path, pid: int, started_at: float) -> UpRecord:
-    return UpRecord(
-        "http://127.0.0.1:7/api", "http://127.0.0.1:7", "http://127.0.0.1:8/v1/jobs", str(home), pid, started_at
-    )
+def record_of(home: Path, pid: int, ticks: int | None) -> UpRecord:
+    return UpRecord("http://127.0.0.1:7/api", "http://127.0.0.1:7", "http://127.0.0.1:8/v1/jobs", str(home), pid, ticks)
 
 
 def test_the_callers_own_prefect_configuration_is_left_out(settings: Settings) -> None:
@@ -77,8 +75,8 @@ def test_a_taken_port_is_refused() -> None:
 
 def test_a_second_up_says_where_the_first_is(settings: Settings) -> None:
     home = settings.make_home()
-    started_at = psutil.Process().create_time()
-    record = record_of(home, os.getpid(), started_at)
+    ticks = start_ticks(os.getpid())
+    record = record_of(home, os.getpid(), ticks)
     with only_one(home):
         with pytest.raises(AlreadyUpError, match="starts or ends"), only_one(home):
             pass
@@ -91,7 +89,7 @@ def test_a_second_up_says_where_the_first_is(settings: Settings) -> None:
 
 def test_the_lock_is_held_as_long_as_a_process_of_up_lives(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     home = settings.make_home()
-    record = record_of(home, 2**22 + 1, 0.0)
+    record = record_of(home, 2**22 + 1, None)
     record.write()  # of an `up` that was killed
     monkeypatch.setattr("prefect_narrative.cli.up.ENDING_SECONDS", 0.3)
     with (home / "up.lock").open("w") as held_by_a_guard:
