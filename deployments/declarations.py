@@ -41,6 +41,11 @@ DECLARATIONS = (
         required=("view",),
     ),
     Declaration(
+        "sample-dataset",
+        "prefect_narrative.flows.sample_dataset.sample_dataset",
+        "Keep some rows of a dataset, a view or a query to look at, sensitive columns redacted.",
+    ),
+    Declaration(
         "clean-up",
         "prefect_narrative.flows.clean_up.clean_up",
         "Free what is no longer needed: drop datasets and views, the views' schedules with them.",

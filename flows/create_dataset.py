@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from prefect_narrative.blocks import load_plane
-from prefect_narrative.flows.inputs import DatasetName, Partitions, PlaneName, Tags, Text, check_target
+from prefect_narrative.flows.inputs import Columns, DatasetName, Partitions, PlaneName, Tags, Text, check_target
 from pydantic import BaseModel, Field
 
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.job import job, step
 from prefect_narrative.planes.partitioning import partitions
-from prefect_narrative.planes.plane import Column, Plane, Published, Stage, Write
+from prefect_narrative.planes.plane import Column, Guard, Plane, Published, Stage, Write
+from prefect_narrative.planes.sensitive import SENSITIVE, marked, marks, marks_as_before
 
 
 class DatasetColumn(BaseModel):
@@ -41,6 +42,7 @@ def create_dataset(
     format: Literal["auto", "parquet", "csv", "json"] = "auto",
     write_mode: Literal["create", "overwrite", "append"] = "create",
     partitioned_by: Partitions | None = None,
+    sensitive_columns: Columns | None = None,
     description: Text | None = None,
     tags: Tags | None = None,
     data_plane: PlaneName = "default",
@@ -54,6 +56,8 @@ def create_dataset(
         write_mode: create refuses an existing dataset, overwrite replaces it, append adds to it.
         partitioned_by: What files are kept apart by: columns, or year(c), month(c), day(c) of a date or timestamp;
             appended rows follow the dataset's own unless they are given others.
+        sensitive_columns: Columns whose values nobody is shown. Leaving it out keeps those that are marked; overwrite
+            with an empty list takes the marks away, append only adds to them.
         description: What the dataset holds, for people.
         tags: Words to find the dataset by.
         data_plane: The data plane that the dataset lives in.
@@ -66,10 +70,14 @@ def create_dataset(
         check_target(plane, name, write_mode)
         context.progress("reading the files", until=0.9)
         keys = partitioned_by or kept_apart(plane, name, write_mode)
-        stage = load_files(plane, name, source, format, keys)
+        there = plane.dataset(name) if plane.exists(name) else None
+        dataset, before = (name, {}) if there is None else (there.name, there.properties)
+        stage = load_files(plane, name, source, format, keys, sensitive=bool(sensitive_columns or marked(before)))
         context.progress("publishing", start=0.9)
-        write = _write(plane, name, write_mode, stage, keys, description, tags)
-        published = publish_dataset(plane, name, write, stage)
+        adds = write_mode == "append"
+        sensitive = marks(stage.columns, sensitive_columns, before, "The source", adds=adds)
+        write = _write(plane, name, write_mode, stage, keys, description, tags, sensitive)
+        published = publish_dataset(plane, name, write, stage, marks_as_before(dataset, before))
     return DatasetCreated.model_validate(published.result)
 
 
@@ -80,14 +88,24 @@ def load_files(
     source: str,
     file_format: Literal["auto", "parquet", "csv", "json"],
     partitioned_by: Sequence[str],
+    *,
+    sensitive: bool,
 ) -> Stage:
     """Read the files and write their rows as files of the lake, which nobody sees yet."""
     context = current_job()
-    return plane.stage_files(context.job_id, context.token, name, source, file_format, partitioned_by=partitioned_by)
+    return plane.stage_files(
+        context.job_id,
+        context.token,
+        name,
+        source,
+        file_format,
+        partitioned_by=partitioned_by,
+        sensitive=sensitive,
+    )
 
 
 @step(name="publish")
-def publish_dataset(plane: Plane, name: str, write: Write, stage: Stage) -> Published:
+def publish_dataset(plane: Plane, name: str, write: Write, stage: Stage, guard: Guard) -> Published:
     """Make the rows visible, in one transaction with the job's result."""
     context = current_job()
     result = {
@@ -96,7 +114,7 @@ def publish_dataset(plane: Plane, name: str, write: Write, stage: Stage) -> Publ
         "bytes": stage.bytes,
         "columns": [_column(column) for column in stage.columns],
     }
-    return plane.publish(context.job_id, context.token, [write], result)
+    return plane.publish(context.job_id, context.token, [write], result, guard=guard)
 
 
 def kept_apart(plane: Plane, name: str, write_mode: str) -> list[str]:
@@ -112,11 +130,13 @@ def _write(
     partitioned_by: Sequence[str],
     description: str | None,
     tags: list[str] | None,
+    sensitive: list[str],
 ) -> Write:
     properties = {
         "description": description,
         "tags": sorted(set(tags or [])),
         "partitioned_by": [str(key) for key in partitions(partitioned_by, stage.columns)],
+        **({SENSITIVE: sensitive} if sensitive else {}),
     }
     match write_mode:
         case "create":

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from prefect_narrative.blocks import load_plane
 from prefect_narrative.flows.inputs import (
+    Columns,
     DatasetName,
     MergeKey,
     Partitions,
@@ -60,6 +61,7 @@ def create_materialized_view(
     merge_on: MergeKey | None = None,
     partitioned_by: Partitions | None = None,
     expire: Annotated[str, Field(max_length=100, examples=["P90D", "P1Y", "expire_everything"])] = RETAIN_EVERYTHING,
+    sensitive_columns: Columns | None = None,
     extended_stats: Literal["all", "none"] = "none",
     display_name: Annotated[str, Field(max_length=200)] | None = None,
     description: Text | None = None,
@@ -79,6 +81,8 @@ def create_materialized_view(
         merge_on: With append: the key columns by which new rows replace those that are there.
         partitioned_by: What files are kept apart by: columns, or year(c), month(c), day(c) of a date or timestamp.
         expire: How long rows are kept: an ISO-8601 period such as P90D, retain_everything or expire_everything.
+        sensitive_columns: Columns whose values nobody is shown, beside those that derive from sensitive ones; where a
+            view is replaced, empty means none and leaving it out those that were.
         extended_stats: all is refused as long as no job type computes statistics of columns.
         display_name: What people call the view.
         description: What the view shows, for people.
@@ -108,12 +112,13 @@ def create_materialized_view(
         description=description,
         tags=tuple(sorted(set(tags or ()))),
     )
+    wanted = Draft(name, draft, if_exists, None if sensitive_columns is None else tuple(sensitive_columns), force)
     plane = context.use(load_plane(data_plane))
     context.on_end(lambda: plane.discard(context.job_id, context.token))
     published = plane.published(context.job_id)
     if published is None:
         context.progress("checking the query", until=0.05)
-        plan = define(plane, Draft(name, draft, if_exists, force))
+        plan = define(plane, wanted)
         if isinstance(plan, KeptView):
             return _kept(plan)
         context.describe(sources=plan.query.sources)
@@ -123,7 +128,7 @@ def create_materialized_view(
         try:
             published = publish_view(plane, plan, filled, schedule)
         except DatasetExistsError:
-            again = define(plane, Draft(name, draft, if_exists, force)) if if_exists == "keep" else None
+            again = define(plane, wanted) if if_exists == "keep" else None
             if not isinstance(again, KeptView):
                 raise
             return _kept(again)  # another job has been quicker

@@ -22,6 +22,7 @@ Text = Annotated[str, Field(max_length=10_000)]
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
 Tags = Annotated[list[Tag], Field(max_length=50)]
 ColumnName = Annotated[str, Field(min_length=1, max_length=255)]
+Columns = Annotated[list[ColumnName], Field(max_length=2000, examples=[["email", "salary"]])]
 MergeKey = Annotated[list[ColumnName], Field(min_length=1, max_length=50, examples=[["order_id"]])]
 PartitionKey = Annotated[str, Field(min_length=1, max_length=270)]
 Partitions = Annotated[

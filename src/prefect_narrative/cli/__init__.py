@@ -15,7 +15,7 @@ EXIT_CODES = """Exit codes:
 - 0: done; of a job: completed
 - 1: the job failed or was cancelled, or the command could not do its work
 - 2: the command line, a value, a name or a query is refused
-- 3: no such job, job type or dataset
+- 3: no such job, job type, dataset, column or sample
 - 4: Prefect's API or the job table can't be reached, or refuses the credentials
 - 5: the wait timed out
 - 130: interrupted"""
@@ -62,6 +62,11 @@ def make_app() -> App:
     views.command(f"{here}.view_actions:pause", name="pause", help="Pause a view's schedule.")
     views.command(f"{here}.view_actions:resume", name="resume", help="Let a view's schedule go on.")
     app.command(views)
+    samples = App(name="samples", help="List, show and delete samples of datasets, views and queries.")
+    samples.command(f"{here}.samples:list_samples", name="list", help="List the samples that are kept.")
+    samples.command(f"{here}.samples:show", name="show", help="Show the rows of a sample.")
+    samples.command(f"{here}.samples:delete", name="delete", help="Delete a sample.")
+    app.command(samples)
     app.command(f"{here}.datasets:query", name="query", help="Run one SELECT and print its first rows.")
     return app
 

@@ -8,10 +8,12 @@ from prefect_narrative.cli.connection import connect
 from prefect_narrative.cli.exits import ExitCode, UsageError
 from prefect_narrative.cli.options import Json
 from prefect_narrative.cli.output import Output
+from prefect_narrative.planes.sensitive import REDACTED
 from prefect_narrative.settings import Settings
 
 if TYPE_CHECKING:
-    from prefect_narrative.planes.plane import Column, Dataset, Plane
+    from prefect_narrative.planes.outputs import Outputs
+    from prefect_narrative.planes.plane import Column, Dataset, Plane, Rows
 
 MAX_ROWS = 1000
 DEFAULT_PLANE = "default"
@@ -67,7 +69,7 @@ def query(
     data_plane: str = DEFAULT_PLANE,
     as_json: Json = False,
 ) -> int:
-    """Run one SELECT over datasets and print its first rows.
+    """Run one SELECT over datasets and print its first rows, sensitive columns redacted.
 
     Args:
         text: The query, in DuckDB's dialect; @query.sql takes a file's text.
@@ -84,17 +86,21 @@ def query(
 
         text = str(parse_value(text))
     output = Output(as_json=as_json)
+    from prefect_narrative.views.sensitivity import Sensitivity  # noqa: PLC0415 - not for those who ask for help
+
     with open_plane(data_plane) as plane:
         at = plane.snapshot()
         checked = plane.check(text, at)
+        outputs = Sensitivity(plane, at).of_query(checked)
         with output.waiting("Running the query"):
             found = plane.read(checked, limit=limit, at=at)
+    rows = _redacted(found, outputs)
     if as_json:
         columns = [_column(column) for column in found.columns]
-        told = {"columns": columns, "rows": found.rows, "truncated": found.truncated, "snapshot_id": found.snapshot_id}
+        told = {"columns": columns, "rows": rows, "truncated": found.truncated, "snapshot_id": found.snapshot_id}
         output.document(told)
         return ExitCode.OK
-    output.table([column.name for column in found.columns], found.rows)
+    output.table([column.name for column in found.columns], rows)
     if found.truncated:
         output.note(f"There are more rows than these {len(found.rows):,}.")
     return ExitCode.OK
@@ -133,6 +139,11 @@ def document(dataset: "Dataset") -> dict[str, Any]:
 
 def _column(column: "Column") -> dict[str, str]:
     return {"name": column.name, "type": column.type}
+
+
+def _redacted(found: "Rows", outputs: "Outputs") -> list[tuple[Any, ...]]:
+    hidden = [outputs.has(column.name) for column in found.columns]
+    return [tuple(REDACTED if hit else value for value, hit in zip(row, hidden, strict=True)) for row in found.rows]
 
 
 def _properties(dataset: "Dataset") -> dict[str, Any]:

@@ -55,6 +55,7 @@ def details(view: ViewStanding, schedules: Schedules | None, last: Job | None, o
         "write mode": _write_mode(view),
         "partitioned by": ", ".join(definition.partitioned_by) or None,
         "expire": definition.expire,
+        "sensitive": ", ".join(one for one in definition.column_names if one.casefold() in definition.hidden) or None,
         "schedule": schedule_words(view, schedules) or "none: refreshed when somebody asks",
         "next": _at(schedules.next_tick(view.name), now) if schedules else None,
         "made from": ", ".join(view.ancestors) or None,
@@ -108,7 +109,8 @@ def document(view: ViewStanding, schedules: Schedules | None, last: Job | None) 
             mode="json",
             include={
                 "query", "display_name", "description", "tags", "write_mode", "merge_on", "partitioned_by", "expire",
-                "extended_stats", "refresh_schedule", "timezone", "volatile", "refreshed_at",
+                "extended_stats", "sensitive_columns", "inherited", "refresh_schedule", "timezone", "volatile",
+                "refreshed_at",
             },
         ),
         "freshness": view.state,

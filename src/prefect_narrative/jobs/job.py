@@ -220,11 +220,11 @@ def _with_limits(text: str, known: JobType) -> str:
 def _run_name(known: JobType, parameters: Mapping[str, Any] | None = None) -> str:
     run = FlowRunContext.get()
     values = parameters or (run.parameters if run else {}) or {}
-    return known.label.format(**{name: _short(value) for name, value in values.items()})
+    return known.label.format(**{name: _short(value) for name, value in values.items()}).strip()
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = "" if value is None else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from prefect_narrative.planes.errors import ColumnMismatchError, UnstorableColumnError, nearest, shortened
+from prefect_narrative.planes.errors import (
+    AmbiguousColumnError,
+    ColumnMismatchError,
+    ColumnNotFoundError,
+    UnstorableColumnError,
+    nearest,
+    shortened,
+)
 from prefect_narrative.planes.names import quoted
 from prefect_narrative.planes.plane import Column
 
@@ -123,6 +130,33 @@ def chosen(columns: Sequence[Column], names: Sequence[str] | None) -> list[Colum
     return [by_name[name.lower()] for name in names]
 
 
+def named_columns(columns: Sequence[Column], names: Sequence[str], of: str, what: str = "columns") -> list[Column]:
+    """Return the columns that somebody has named, in that order, called as they are.
+
+    Args:
+        columns: Those that there are.
+        names: Those that are meant; upper and lower case are the same.
+        of: What has them, such as `'trips'` or `The query`.
+        what: The input that names them.
+
+    Raises:
+        ColumnNotFoundError: there is no such column, with the nearest names.
+        AmbiguousColumnError: one is named twice, or there are several of that name.
+    """
+    found: list[Column] = []
+    for name in names:
+        matches = [column for column in columns if column.name.casefold() == name.casefold()]
+        if not matches:
+            close = nearest(name, (column.name for column in columns))
+            raise ColumnNotFoundError(f"{of} has no column {shortened(name, 80)!r}.{close}", detail={"column": name})
+        if len(matches) > 1:
+            raise AmbiguousColumnError(f"{of} has {len(matches)} columns called {matches[0].name!r}.")
+        if matches[0] in found:
+            raise AmbiguousColumnError(f"{matches[0].name!r} is in {what} twice.", remedy="Name each column once.")
+        found.append(matches[0])
+    return found
+
+
 def check_append(dataset: str, has: Sequence[Column], given: Sequence[Column]) -> None:
     """Raise unless rows with the columns `given` can be appended to a dataset that has the columns `has`.
 
@@ -151,7 +185,7 @@ def casts(columns: Sequence[Column], connection: "duckdb.DuckDBPyConnection") ->
     kept = []
     selection = []
     for column in columns:
-        kind = _parsed(column, connection)
+        kind = parsed(column, connection)
         stored = str(connection.sqltype(stored_type(kind, column.name)))
         kept.append(Column(column.name, stored))
         name = quoted(column.name)
@@ -159,7 +193,12 @@ def casts(columns: Sequence[Column], connection: "duckdb.DuckDBPyConnection") ->
     return kept, ", ".join(selection)
 
 
-def _parsed(column: Column, connection: "duckdb.DuckDBPyConnection") -> "DuckDBPyType":
+def parsed(column: Column, connection: "duckdb.DuckDBPyConnection") -> "DuckDBPyType":
+    """Return a column's type as the engine knows it.
+
+    Raises:
+        UnstorableColumnError: the type has no name that the engine reads.
+    """
     import duckdb  # noqa: PLC0415  (the engine is loaded by those who open a plane only)
 
     try:

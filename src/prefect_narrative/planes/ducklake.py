@@ -12,7 +12,8 @@ from uuid import UUID
 
 import duckdb
 
-from prefect_narrative.planes import importing
+from prefect_narrative.errors import NarrativeError
+from prefect_narrative.planes import importing, sample_store
 from prefect_narrative.planes.binding import described_over
 from prefect_narrative.planes.catalog import Catalog, Table
 from prefect_narrative.planes.check import QueryCheck, Runnable
@@ -32,8 +33,10 @@ from prefect_narrative.planes.errors import (
     DatasetNotFoundError,
     PlaneClosedError,
     PlaneUnavailableError,
+    SampleNotFoundError,
+    UnreadableFileError,
 )
-from prefect_narrative.planes.failures import translated
+from prefect_narrative.planes.failures import quotes_values, translated
 from prefect_narrative.planes.feeds import changes_since, check_feeds, lost
 from prefect_narrative.planes.ingestion import aged
 from prefect_narrative.planes.lock import PublishLock
@@ -48,16 +51,21 @@ from prefect_narrative.planes.plane import (
     Description,
     Freshness,
     Guard,
+    KeptSample,
     PlaneUsage,
     Published,
     Relation,
     Rows,
+    SampledRows,
+    SampleMethod,
     SourceVersion,
     Stage,
     Write,
 )
 from prefect_narrative.planes.publishing import Publisher, create_internal_tables, find, found_publication
 from prefect_narrative.planes.relations import with_relations
+from prefect_narrative.planes.sampled import Wanted, sample_dataset, sample_query
+from prefect_narrative.planes.sensitive import marked, withheld
 from prefect_narrative.planes.staging import described, make_stage_folder, remove_unpublished, write_stage
 from prefect_narrative.planes.worker import EngineThread
 from prefect_narrative.settings import Settings, refuse_network_file_system
@@ -102,6 +110,7 @@ class DuckLakePlane:
         self._check: QueryCheck | None = None
         self._spill: SpillFolder | None = None
         self._usage = PlaneUsage()
+        self._reads: tuple[CheckedQuery, set[int]] | None = None
         self._known_tables: dict[int, dict[str, Table]] = {}
         self._closed = False
         self._make_place()
@@ -227,6 +236,48 @@ class DuckLakePlane:
             raise ValueError(f"limit is {limit}: it is a number of rows, from 0")
         return self._run(work)
 
+    def sample(
+        self,
+        source: str | CheckedQuery,
+        *,
+        at: int,
+        rows: int,
+        method: SampleMethod,
+        seed: int = 0,
+        columns: Sequence[str] | None = None,
+        hidden: Collection[str] = (),
+    ) -> SampledRows:
+        """Return some rows of a dataset or of a query as of a snapshot; all of them where there are no more."""
+
+        def work() -> SampledRows:
+            connection = self._reading()
+            wanted = Wanted(rows, method, seed, columns, hidden)
+            if isinstance(source, str):
+                found = sample_dataset(connection, self._catalog(), source, at, wanted)
+                self._add_usage(read_rows=len(found.rows))
+            else:
+                runnable, snapshot = self._runnable(source, at)
+                found = sample_query(connection, runnable.sql, snapshot, wanted)
+                self._count_read(source, snapshot)
+            return found
+
+        return self._run(work)
+
+    def samples(self) -> Sequence[KeptSample]:
+        """Return what is known of all samples, by name, without their rows."""
+        return self._run(lambda: sample_store.heads(self._execute_reading()))
+
+    def kept_sample(self, name: str) -> KeptSample:
+        """Return a sample with its rows."""
+        return self._run(lambda: sample_store.find(self._execute_reading(), name))
+
+    def delete_sample(self, name: str) -> None:
+        """Delete a sample."""
+        with self._lock.held(f"deletion of sample {name}"):
+            deleted = self._run(lambda: self._publisher.delete_sample(name))
+        if not deleted:
+            raise SampleNotFoundError.named(name, [one.name for one in self.samples()])
+
     def versions(self, names: Sequence[str], at: int, pins: Mapping[str, int] | None = None) -> Sequence[SourceVersion]:
         """Return which contents of these datasets a query as of snapshot `at`, or of their own in `pins`, reads."""
 
@@ -346,6 +397,7 @@ class DuckLakePlane:
         file_format: Literal["auto", "parquet", "csv", "json"],
         *,
         partitioned_by: Sequence[str] = (),
+        sensitive: bool = False,
     ) -> Stage:
         """Read files and write their rows as files of the lake, outside any lock.
 
@@ -358,13 +410,20 @@ class DuckLakePlane:
 
         def work() -> Stage:
             folder = make_stage_folder(self._place.staged(job_id, token), name)
+            unreadable: UnreadableFileError | None = None
             connection = open_importer(self._settings, self._spilling(), [file.path for file in files], folder.parent)
             self._running = connection
             try:
                 stage = self._import(connection, files, kind, folder, partitioned_by)
+            except UnreadableFileError as error:
+                if not sensitive:
+                    raise
+                unreadable = importing.without_words(error, kind)
             finally:
                 self._running = None
                 connection.close()
+            if unreadable is not None:
+                raise unreadable  # with no trace of the engine's own error, which a log would print
             importing.check_unchanged(files)
             self._add_usage(read_rows=stage.rows, read_bytes=sum(file.bytes for file in files))
             self._count_written(stage)
@@ -384,13 +443,14 @@ class DuckLakePlane:
         writes: Sequence[Write],
         result: Mapping[str, Any],
         guard: Guard | None = None,
+        sample: KeptSample | None = None,
     ) -> Published:
         """Make staged data visible, all of it in one transaction with the job's result, under the publish lock."""
         names = [str(dataset_name(write.dataset)) for write in writes]
         if len(set(names)) != len(names):
             raise ValueError(f"one publication writes a dataset twice: {sorted(names)}")
         with self._lock.held(str(job_id)):
-            return self._run(lambda: self._publisher.publish(job_id, token, writes, result, guard))
+            return self._run(lambda: self._publisher.publish(job_id, token, writes, result, guard, sample))
 
     def published(self, job_id: UUID) -> Published | None:
         """Return what a job has published, or None."""
@@ -462,14 +522,33 @@ class DuckLakePlane:
         """Return what `work` returns, done in the engine's thread; its errors in our words."""
         if self._closed:
             raise PlaneClosedError
+        self._reads = None
         try:
             return self._engine.call(work)
         except (duckdb.FatalException, duckdb.InternalException) as error:
             # It may have made the whole connection useless; the next call opens new ones.
             self._engine.call(self._disconnect)
-            raise translated(error) from error
+            failed: duckdb.Error = error
         except duckdb.Error as error:
-            raise translated(error) from error
+            failed = error
+        told = translated(failed)
+        if quotes_values(told) and self._may_quote_sensitive():
+            raise withheld()  # with no trace of the engine's own error, which a log would print
+        raise told from failed
+
+    def _may_quote_sensitive(self) -> bool:
+        """Return whether what has failed reads sensitive columns, or may: views and our own relations may derive."""
+        if self._reads is None:
+            return False
+        query, snapshots = self._reads
+        try:
+            found = [one for at in (None, *sorted(snapshots)) for one in self.descriptions(at)]
+        except NarrativeError:
+            return True
+        if not any(marked(one.properties) for one in found):
+            return False
+        read = [one for one in found if one.name in query.sources]
+        return bool(query.relations) or any(one.kind == "view" or marked(one.properties) for one in read)
 
     def _disconnect(self) -> None:
         """Close all connections; they are opened anew when they are next needed."""
@@ -538,6 +617,10 @@ class DuckLakePlane:
             self._writer.close()
             self._writer = None
 
+    def _execute_reading(self) -> sample_store.Execute:
+        connection = self._reading()
+        return lambda statement, values: connection.execute(statement, list(values)).fetchall()
+
     def _catalog(self) -> Catalog:
         connection = self._reading()
         return Catalog(
@@ -571,6 +654,7 @@ class DuckLakePlane:
             if name in query.deltas
         }
         runnable = self._checking().runnable(query, snapshot, LAKE, changes, pins)
+        self._reads = (query, {snapshot, *(pins or {}).values(), *(version for _, version in runnable.versions)})
         self._require(catalog, runnable.versions)
         return runnable, snapshot
 

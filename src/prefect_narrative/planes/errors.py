@@ -44,6 +44,35 @@ class DatasetNotFoundError(NarrativeError, LookupError):
         return cls(f"There is no dataset {name!r}{when}.{nearest(name, known)}", detail={"dataset": name})
 
 
+class ColumnNotFoundError(NarrativeError, LookupError):
+    """There is no such column."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "column_not_found"
+    remedy = "Check the name: `narrative datasets show NAME` lists a dataset's columns."
+
+
+class AmbiguousColumnError(NarrativeError, ValueError):
+    """It can't be told which column is meant."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "ambiguous_column"
+    remedy = "Give each column of the query its own name with AS."
+
+
+class SampleNotFoundError(NarrativeError, LookupError):
+    """There is no such sample."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INPUT
+    code: ClassVar[str] = "sample_not_found"
+    remedy = "See `narrative samples list`, or ask for one: narrative submit sample-dataset dataset=NAME --wait"
+
+    @classmethod
+    def named(cls, name: str, known: Iterable[str]) -> "SampleNotFoundError":
+        """Return the error for one missing name, with the nearest of the known ones."""
+        return cls(f"There is no sample {shortened(name, 80)!r}.{nearest(name, known)}", detail={"sample": name[:200]})
+
+
 class DatasetExistsError(NarrativeError, FileExistsError):
     """There is a dataset of this name already."""
 

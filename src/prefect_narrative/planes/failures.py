@@ -45,6 +45,11 @@ def said(error: BaseException) -> str:
     return shortened(_STATEMENT.sub("", _PREFIX.sub("", str(error))))
 
 
+def quotes_values(error: NarrativeError) -> bool:
+    """Return whether an error of ours may pass on a value that the engine's message quotes."""
+    return isinstance(error, QueryFailedError) or type(error) is NarrativeError
+
+
 def translated(error: "duckdb.Error") -> NarrativeError:
     """Return the error of ours that an engine's error means."""
     kind = type(error).__name__

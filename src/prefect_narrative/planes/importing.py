@@ -171,6 +171,17 @@ def unreadable(error: BaseException, files: Sequence[ImportFile], file_format: F
     )
 
 
+def without_words(error: UnreadableFileError, file_format: FileFormat) -> UnreadableFileError:
+    """Return the same error without the engine's words, which may quote a value that nobody may see."""
+    file, line = error.detail.get("file"), error.detail.get("line")
+    where = f"{Path(file).name if file else 'One of the files'}{f', line {line}' if line else ''}"
+    return UnreadableFileError(
+        f"{where} can't be read as {file_format}. It has sensitive columns, so the engine's message, which may quote a "
+        "value, is withheld.",
+        detail=error.detail,
+    )
+
+
 def check_unchanged(files: Sequence[ImportFile]) -> None:
     """Raise unless the files are still those that were looked at.
 

@@ -100,6 +100,32 @@ class Rows:
     snapshot_id: int
 
 
+SampleMethod = Literal["random", "first"]
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """Rows of a dataset or a query, as JSON has them, see `planes.json_values`."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    """None in hidden columns, which were not read."""
+    of_rows: int | None
+    """How many rows there are in all; None where that is not known without counting."""
+    snapshot_id: int
+
+
+@dataclass(frozen=True)
+class KeptSample:
+    """A sample as the sample store has it."""
+
+    name: str
+    head: Mapping[str, Any]
+    """What it is of, and how and when it was taken. JSON values."""
+    rows: Sequence[Sequence[Any]]
+    """JSON values."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """Files that were written for a dataset and are not published yet."""
@@ -220,7 +246,7 @@ class Published:
 
     snapshot_id: int
     result: Mapping[str, Any]
-    """The result that was given with the publication, with `snapshot_id` added."""
+    """The result that was given with the publication, with `snapshot_id` added where it does not say one itself."""
     found: bool
     """Whether an earlier attempt had already published it, so that nothing was written now."""
 
@@ -327,6 +353,55 @@ class Plane(Protocol):
         """
         ...
 
+    def sample(
+        self,
+        source: str | CheckedQuery,
+        *,
+        at: int,
+        rows: int,
+        method: SampleMethod,
+        seed: int = 0,
+        columns: Sequence[str] | None = None,
+        hidden: Collection[str] = (),
+    ) -> SampledRows:
+        """Return some rows of a dataset or of a query as of a snapshot; all of them where there are no more.
+
+        Args:
+            source: A dataset's name, or a checked query.
+            at: The snapshot.
+            rows: How many.
+            method: `random`: each set of so many rows is as likely as another; `first`: those that come first.
+            seed: Of random rows: the same yields the same rows of the same snapshot, until its files are rewritten.
+            columns: Only these, in this order; None: all.
+            hidden: Columns whose values are not read, in small letters.
+
+        Raises:
+            ColumnNotFoundError: there is no such column, with the nearest names.
+            AmbiguousColumnError: a column is named twice, or there are several of that name.
+        """
+        ...
+
+    def samples(self) -> Sequence[KeptSample]:
+        """Return what is known of all samples, by name, without their rows."""
+        ...
+
+    def kept_sample(self, name: str) -> KeptSample:
+        """Return a sample with its rows.
+
+        Raises:
+            SampleNotFoundError: there is none, with the nearest names.
+        """
+        ...
+
+    def delete_sample(self, name: str) -> None:
+        """Delete a sample.
+
+        Raises:
+            SampleNotFoundError: there is none, with the nearest names.
+            PublishLockTimeoutError: the publish lock was not free in time.
+        """
+        ...
+
     def versions(self, names: Sequence[str], at: int, pins: Mapping[str, int] | None = None) -> Sequence[SourceVersion]:
         """Return which contents of these datasets a query as of snapshot `at`, or of their own in `pins`, reads."""
         ...
@@ -416,6 +491,7 @@ class Plane(Protocol):
         file_format: Literal["auto", "parquet", "csv", "json"],
         *,
         partitioned_by: Sequence[str] = (),
+        sensitive: bool = False,
     ) -> Stage:
         """Read files and write their rows as files of the lake, outside any lock.
 
@@ -426,6 +502,7 @@ class Plane(Protocol):
             source: A path or a glob; every file that it names must lie below the import roots.
             file_format: How to read them; `auto` tells by the file's ending.
             partitioned_by: Keep the rows of each partition in files of their own, see `planes.partitioning`.
+            sensitive: Whether no message may quote a value of the files.
 
         Raises:
             InvalidPartitionError: a partition key is no column of the files, or of a type that does not do.
@@ -450,6 +527,7 @@ class Plane(Protocol):
         writes: Sequence[Write],
         result: Mapping[str, Any],
         guard: Guard | None = None,
+        sample: KeptSample | None = None,
     ) -> Published:
         """Make staged data visible, all of it in one transaction with the job's result, under the publish lock.
 
@@ -461,6 +539,7 @@ class Plane(Protocol):
             writes: What is written, one a dataset.
             result: The job's result, recorded with it.
             guard: Refuses by raising; it sees the datasets as they are under the lock.
+            sample: What is kept in the sample store, in the place of the sample of this name.
 
         Raises:
             FencedError: the attempt does not hold the job's highest token.

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect_narrative.errors import NarrativeError
+from prefect_narrative.planes import sample_store
 from prefect_narrative.planes.catalog import Catalog
 from prefect_narrative.planes.connection import LAKE, Place
 from prefect_narrative.planes.errors import FencedError, PublicationUnknownError
 from prefect_narrative.planes.failures import said, translated
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, literal
-from prefect_narrative.planes.plane import Guard, Published, Write
+from prefect_narrative.planes.plane import Guard, KeptSample, Published, Write
 from prefect_narrative.planes.writing import DATASETS, DatasetWriter
 
 if TYPE_CHECKING:
@@ -86,24 +87,35 @@ class Publisher:
         writes: Sequence[Write],
         result: Mapping[str, Any],
         guard: Guard | None = None,
+        sample: KeptSample | None = None,
     ) -> Published:
         """Publish, or return what the job has published already."""
         found = self.claim(job_id, token)
         if found is not None:
             return found
         connection = self._connect()
+
+        def execute(text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+            return connection.execute(text, list(values)).fetchall()
+
+        if sample is not None:
+            sample_store.prepare(execute)
         connection.execute("BEGIN")
         try:
             snapshot_id = connection.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()[0][0] + 1
-            recorded = {**result, "snapshot_id": snapshot_id}
-            catalog = Catalog(lambda statement, values: connection.execute(statement, list(values)).fetchall())
+            recorded = {"snapshot_id": snapshot_id, **result}
+            catalog = Catalog(execute)
             if guard is not None:
                 guard(catalog.descriptions(snapshot_id - 1))
             writer = DatasetWriter(connection, catalog, self._place.staged(job_id, token), job_id)
             for write in writes:
                 writer.write(write)
+            if sample is not None:
+                sample_store.keep(execute, job_id, sample)
             self._record(connection, job_id, token, json.dumps(recorded))
-            what = ", ".join(f"{write.mode} {write.dataset}" for write in writes) or "publish nothing"
+            parts = [f"{write.mode} {write.dataset}" for write in writes]
+            parts += [f"sample {sample.name}"] if sample is not None else []
+            what = ", ".join(parts) or "publish nothing"
             extra = json.dumps({"job_id": str(job_id), "token": token})
             connection.execute(
                 f"CALL {LAKE}.set_commit_message({literal(AUTHOR)}, {literal(what)}, extra_info => {literal(extra)})"
@@ -118,6 +130,11 @@ class Publisher:
                 return Published(snapshot_id=snapshot_id, result=recorded, found=False)
             raise
         return Published(snapshot_id=snapshot_id, result=recorded, found=False)
+
+    def delete_sample(self, name: str) -> bool:
+        """Delete a sample; return whether there was one."""
+        connection = self._connect()
+        return sample_store.remove(lambda text, values: connection.execute(text, list(values)).fetchall(), name)
 
     @staticmethod
     def _record(connection: "duckdb.DuckDBPyConnection", job_id: UUID, token: int, result: str) -> None:

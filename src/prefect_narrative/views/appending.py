@@ -181,7 +181,7 @@ def stage_increment(
     oldest_row = None if expired is None or expired.aged is None else expired.aged.end
     gone = 0 if old is None else old.rows
     if definition.merge_on:
-        check_keys(plane, view, definition.merge_on, incoming)
+        check_keys(plane, view, definition.merge_on, incoming, definition.hidden)
         merged = stage_merge(
             plane,
             job_id,

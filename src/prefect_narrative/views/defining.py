@@ -9,16 +9,18 @@ from prefect_narrative.errors import FailureKind
 from prefect_narrative.planes.errors import DatasetExistsError, OvertakenError, WrongKindError
 from prefect_narrative.planes.partitioning import partitions
 from prefect_narrative.planes.plane import CheckedQuery, Column, Dataset, Description, Plane, SourceVersion
+from prefect_narrative.planes.sensitive import SENSITIVE, marks
 from prefect_narrative.views.appending import check_row_names
 from prefect_narrative.views.definition import ViewDefinition, freeze_columns, merge_key
 from prefect_narrative.views.lineage import Lineage, check_sources
 from prefect_narrative.views.replacing import broken_by, check_dependants
+from prefect_narrative.views.sensitivity import Sensitivity
 
 IfExists = Literal["fail", "keep", "replace"]
 
 SAID = (
     "query", "refresh_schedule", "timezone", "write_mode", "merge_on", "partitioned_by", "expire", "extended_stats",
-    "display_name", "description", "tags",
+    "sensitive_columns", "display_name", "description", "tags",
 )  # fmt: skip
 """The fields of a definition that somebody says; the others follow from them."""
 
@@ -38,6 +40,8 @@ class Draft:
     definition: ViewDefinition
     """Without what follows from the data: columns, sources and the like."""
     if_exists: IfExists = "fail"
+    sensitive_columns: tuple[str, ...] | None = None
+    """Columns to mark as sensitive; None: those that are marked already."""
     force: bool = False
     """Whether to replace a view even where views that read it would fail or change."""
 
@@ -98,6 +102,7 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
         InvalidMergeKeyError: merge_on names no columns of the query, or nothing is appended.
         UnstorableColumnError: a view that keeps its rows has a column that would hide their ids.
         InvalidPartitionError: partitioned_by names no columns of the query.
+        ColumnNotFoundError: sensitive_columns names no columns of the query.
         DependantsBreakError: views that read it would fail or change.
     """
     view, said = draft.view, draft.definition
@@ -108,6 +113,11 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
     if standing is not None:
         _check_place(standing, draft.if_exists)
     before = None if standing is None else ViewDefinition.of(standing)
+    named = draft.sensitive_columns if draft.sensitive_columns is not None else said.sensitive_columns or None
+    if named is None and before is not None:
+        said = said.model_copy(update={"sensitive_columns": before.sensitive_columns})
+    elif named is not None:
+        said = said.model_copy(update={"sensitive_columns": named})
     if standing is not None and before is not None and draft.if_exists == "keep":
         return KeptView(standing, before, _kept(view, differences(said, before)), lineage.dependants(view))
     query = plane.check(said.query, at, deltas=said.write_mode == "append")
@@ -120,6 +130,8 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
             "volatile": query.volatile,
             "merge_on": merge_key(said.merge_on, said.write_mode, columns),
             "partitioned_by": tuple(map(str, partitions(said.partitioned_by, described))),
+            "sensitive_columns": _sensitive(described, named, before),
+            "inherited": Sensitivity(plane, at).inherited(query, described),
             "refreshed_at": now,
         }
     )
@@ -139,6 +151,11 @@ def plan_definition(plane: Plane, draft: Draft, now: datetime) -> DefinitionPlan
         dependants=lineage.dependants(view),
         replaced=before,
     )
+
+
+def _sensitive(columns: Sequence[Column], said: Sequence[str] | None, before: ViewDefinition | None) -> tuple[str, ...]:
+    kept = {} if before is None else {SENSITIVE: before.sensitive_columns}
+    return tuple(marks(columns, said, kept, "The query"))
 
 
 def _check_place(standing: Dataset, if_exists: IfExists) -> None:

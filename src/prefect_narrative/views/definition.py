@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.planes.errors import nearest
 from prefect_narrative.planes.plane import CheckedQuery, Column, Dataset, SourceVersion
+from prefect_narrative.planes.sensitive import SENSITIVE
 from prefect_narrative.views.expiry import EXPIRE_EVERYTHING, RETAIN_EVERYTHING
 from prefect_narrative.views.schedule import RefreshSchedule, parse_schedule
 
@@ -140,6 +141,10 @@ class ViewDefinition(BaseModel):
     """By what the view's files are kept apart: a column, or year, month or day of one: `year(sold_at)`."""
     expire: str = RETAIN_EVERYTHING
     """How long rows are kept, see `views.expiry`."""
+    sensitive_columns: tuple[str, ...] = ()
+    """Columns that somebody has marked as sensitive."""
+    inherited: tuple[str, ...] = ()
+    """Columns that are sensitive since the rows were made from sensitive ones, or may have been."""
     extended_stats: Literal["all", "none"] = "none"
     """Whether each refresh is followed by statistics of all columns."""
     engine: EngineMark | None = None
@@ -165,10 +170,12 @@ class ViewDefinition(BaseModel):
 
     def as_properties(self) -> Mapping[str, Any]:
         """Return what is published beside the view's rows."""
+        sensitive = [name for name in self.column_names if name.casefold() in self.hidden]
         return {
             "description": self.description,
             "tags": list(self.tags),
             "partitioned_by": list(self.partitioned_by),
+            **({SENSITIVE: sensitive} if sensitive else {}),
             _PROPERTY: self.model_dump(mode="json"),
         }
 
@@ -179,6 +186,11 @@ class ViewDefinition(BaseModel):
     def remembering(self, past: PastRefresh) -> Self:
         """Return the same definition after one more refresh."""
         return self.model_copy(update={"past": (*self.past, past)[-REMEMBERED:]})
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Columns whose values nobody is shown, in small letters."""
+        return frozenset(name.casefold() for name in (*self.sensitive_columns, *self.inherited))
 
     @property
     def keeps_ages(self) -> bool:

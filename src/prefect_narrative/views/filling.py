@@ -147,5 +147,5 @@ def stage_view(
         pins=pins,
     )
     if definition.merge_on:
-        check_keys(plane, view, definition.merge_on, stage)
+        check_keys(plane, view, definition.merge_on, stage, definition.hidden)
     return stage

@@ -6,7 +6,7 @@ is there and comes in as it is stays untouched, with its age.
 
 # ruff: noqa: S608  (identifiers are quoted; each query is checked like a user's)
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
@@ -15,6 +15,7 @@ from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.planes.errors import shortened
 from prefect_narrative.planes.names import quoted
 from prefect_narrative.planes.plane import ROW_ID, Plane, Relation, Stage, StoredRows
+from prefect_narrative.planes.sensitive import REDACTED
 from prefect_narrative.views.outcome import counted
 
 INCOMING = "_incoming"
@@ -49,8 +50,15 @@ class Merged:
     """Rows that came in as they are."""
 
 
-def check_keys(plane: Plane, view: str, merge_on: Sequence[str], incoming: Stage) -> None:
+def check_keys(plane: Plane, view: str, merge_on: Sequence[str], incoming: Stage, hidden: Collection[str] = ()) -> None:
     """Raise unless each key comes in once.
+
+    Args:
+        plane: Where the view lives.
+        view: Its name.
+        merge_on: The key's columns.
+        incoming: The rows that come in.
+        hidden: Columns whose values no message may quote, in small letters.
 
     Raises:
         DuplicateKeyError: with one of the keys that do not, and how many rows there are too many.
@@ -67,15 +75,18 @@ def check_keys(plane: Plane, view: str, merge_on: Sequence[str], incoming: Stage
     if found:
         *values, times, surplus = found[0]
         raise DuplicateKeyError(
-            f"{view!r} can't be merged: {times} of the query's rows have the key {told_key(merge_on, values)}. "
+            f"{view!r} can't be merged: {times} of the query's rows have the key {told_key(merge_on, values, hidden)}. "
             f"In all, {counted(int(surplus))} too many.",
             detail={"dataset": view, "merge_on": list(merge_on), "surplus_rows": int(surplus)},
         )
 
 
-def told_key(merge_on: Sequence[str], values: Sequence[Any]) -> str:
-    """Return a key for a message. The only place in which a view's values come into one: here they can be redacted."""
-    told = ", ".join(f"{name} = {value!r}" for name, value in zip(merge_on, values, strict=True))
+def told_key(merge_on: Sequence[str], values: Sequence[Any], hidden: Collection[str] = ()) -> str:
+    """Return a key for a message, the only place in which a view's values come into one; sensitive ones redacted."""
+    told = ", ".join(
+        f"{name} = {REDACTED if name.casefold() in hidden else repr(value)}"
+        for name, value in zip(merge_on, values, strict=True)
+    )
     return shortened(told, EXAMPLE_LENGTH)
 
 

@@ -15,6 +15,7 @@ from prefect_narrative.views.expiry import EXPIRE_EVERYTHING
 from prefect_narrative.views.filling import fill_view
 from prefect_narrative.views.outcome import Outcome
 from prefect_narrative.views.reasons import NotIncrementalError
+from prefect_narrative.views.sensitivity import Sensitivity
 from prefect_narrative.views.updating import Mode, Update, choose, stage_update
 
 T = TypeVar("T")
@@ -121,7 +122,10 @@ def plan_refresh(
         if change is not None and definition.write_mode == "overwrite":
             update = choose(plane, dataset, definition, query, versions, change, mode)
             action, reason = update.action, update.reason
-    definition = definition.model_copy(update={"refreshed_at": now, "emptied_at": None})
+    inherited = Sensitivity(plane, at).inherited(query, dataset.columns)
+    if action != "full":  # rows that are there already stay what they were made from
+        inherited = tuple(dict.fromkeys((*definition.inherited, *inherited)))
+    definition = definition.model_copy(update={"refreshed_at": now, "emptied_at": None, "inherited": inherited})
     return RefreshPlan(
         view=view,
         action=action,
