@@ -25,11 +25,11 @@ FLOWS = {flow.name: flow for flow in (create_dataset, refresh_materialized_view)
 
 
 def stopped_before(work: Callable[..., Any]) -> Callable[..., Any]:
-    def stop_and_work(*values: Any) -> Any:
+    def stop_and_work(*values: Any, **named: Any) -> Any:
         sys.stdout.write("stopping\n")
         sys.stdout.flush()
         os.kill(os.getpid(), signal.SIGSTOP)
-        return work(*values)
+        return work(*values, **named)
 
     return stop_and_work
 

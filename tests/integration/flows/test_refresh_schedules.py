@@ -316,6 +316,7 @@ def test_a_pause_leaves_out_what_was_missed_and_touches_no_other_view(
         resume_schedules("nobody", "default", None)
 
 
+@pytest.mark.long  # several jobs
 def test_what_is_due_outlives_the_removal_of_another_schedule(platform: Platform, applied: SyncPrefectClient) -> None:
     now = datetime.now(UTC)
     for view in ("late", "doomed"):
@@ -330,6 +331,7 @@ def test_what_is_due_outlives_the_removal_of_another_schedule(platform: Platform
     assert {view for view, _ in ticks(applied, views, after=now)} == {"late", "younger"}
 
 
+@pytest.mark.long  # several jobs
 def test_the_schedule_follows_the_definition_and_spares_what_operators_edit(
     platform: Platform, applied: SyncPrefectClient
 ) -> None:
@@ -448,6 +450,7 @@ def narrative(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int,
     return code, capsys.readouterr().out
 
 
+@pytest.mark.long  # several jobs
 def test_the_commands_tell_how_views_stand(
     platform: Platform,
     applied: SyncPrefectClient,
