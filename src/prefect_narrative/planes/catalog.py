@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from prefect_narrative.planes.connection import LAKE, METADATA
@@ -17,7 +18,7 @@ from prefect_narrative.planes.plane import Column, Dataset, Description, Freshne
 
 _LIVE = "begin_snapshot <= $at AND (end_snapshot IS NULL OR end_snapshot > $at)"
 
-_SCALARS = {
+TYPES = {
     "boolean": "BOOLEAN",
     "int8": "TINYINT",
     "int16": "SMALLINT",
@@ -114,6 +115,24 @@ class Catalog:
                     f"There is no snapshot {snapshot}, or it has expired: there are {oldest} to {newest}.",
                     detail={"snapshot_id": snapshot, "oldest": oldest, "newest": newest},
                 )
+
+    def at_moment(self, moment: datetime) -> int:
+        """Return the newest snapshot that was there at a moment.
+
+        Raises:
+            SnapshotNotFoundError: there was none, or it has expired.
+        """
+        found, oldest = self._query(
+            f"SELECT max(snapshot_id) FILTER (CAST(snapshot_time AS TIMESTAMPTZ) <= $1), "
+            f"min(CAST(snapshot_time AS TIMESTAMPTZ)) FROM {METADATA}.ducklake_snapshot",
+            [moment],
+        )[0]
+        if found is None:
+            raise SnapshotNotFoundError(
+                f"No snapshot is left of {moment.isoformat()}: the oldest is of {oldest.isoformat()}.",
+                detail={"moment": moment.isoformat()},
+            )
+        return int(found)
 
     def tables(self, at: int) -> dict[str, Table]:
         """Return the datasets' tables by name."""
@@ -356,7 +375,7 @@ def _type(
         return f"MAP({parts[0][1]}, {parts[1][1]})"
     if kind == "struct":
         return f"STRUCT({', '.join(f'{_field(name)} {inner}' for name, inner in parts)})"
-    return _SCALARS.get(kind, kind.upper())
+    return TYPES.get(kind, kind.upper())
 
 
 def _field(name: str) -> str:

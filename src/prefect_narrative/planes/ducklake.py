@@ -13,7 +13,7 @@ from uuid import UUID
 import duckdb
 
 from prefect_narrative.errors import NarrativeError
-from prefect_narrative.planes import importing, sample_store
+from prefect_narrative.planes import importing, row_samples, sample_store, scans
 from prefect_narrative.planes.binding import described_over
 from prefect_narrative.planes.catalog import Catalog, Table
 from prefect_narrative.planes.check import QueryCheck, Runnable
@@ -56,8 +56,10 @@ from prefect_narrative.planes.plane import (
     Published,
     Relation,
     Rows,
+    RowSample,
     SampledRows,
     SampleMethod,
+    Scanned,
     SourceVersion,
     Stage,
     Write,
@@ -325,6 +327,39 @@ class DuckLakePlane:
     def has_state(self, view: str, at: int) -> bool:
         """Return whether a view has a hidden state in a snapshot."""
         return self._run(lambda: str(dataset_name(view)) in self._catalog().states(at))
+
+    def snapshot_at(self, moment: datetime) -> int:
+        """Return the newest snapshot that was there at a moment."""
+        return self._run(lambda: self._catalog().at_moment(moment))
+
+    def scanned(self, query: CheckedQuery, at: int) -> Sequence[Scanned]:
+        """Return what a query as of a snapshot would read of each of its datasets, without running it."""
+
+        def work() -> list[Scanned]:
+            runnable, snapshot = self._runnable(query, at)
+            connection = self._reading()
+            plan = connection.execute(f"EXPLAIN (FORMAT json) {runnable.sql}").fetchall()[0][1]
+            catalog = self._catalog()
+            own = {name for name, _ in runnable.versions}
+            read = sorted({*runnable.versions, *((name, snapshot) for name in query.sources if name not in own)})
+            tables = [
+                scans.ScannedTable(name, (table := catalog.table(name, version)).name.table, table.table_id, version)
+                for name, version in read
+            ]
+            return scans.scanned(
+                scans.scans_of(plan), tables, lambda statement: execute_one(connection, statement, "SELECT")
+            )
+
+        return self._run(work)
+
+    def row_samples(self) -> Sequence[RowSample]:
+        """Return what is known of all samples of rows that estimates are made from, by name."""
+        return self._run(lambda: row_samples.heads(self._execute_reading()))
+
+    def keep_row_samples(self, job_id: UUID, token: int, samples: Sequence[tuple[RowSample, Stage | None]]) -> int:
+        """Keep row samples in the place of those of their names; the publish lock is held meanwhile."""
+        with self._lock.held(str(job_id)):
+            return self._run(lambda: self._publisher.keep_row_samples(job_id, token, samples))
 
     def aged(self, dataset: str, moment: datetime) -> Aged | None:
         """Return which rows of a dataset were ingested at a moment or before; None where none is known to be so old."""

@@ -170,6 +170,8 @@ class ChangedRows:
 
     changes: Changes
     kind: Literal["inserted", "deleted"]
+    ids: bool = False
+    """Whether their ids stand in the column `ROW_ID`."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,60 @@ class StoredRows:
     state: bool = False
 
 
-Relation = ChangedRows | StoredRows | Stage
+UNIT = "narrative_unit"
+"""The column of a row sample by which its units are drawn, evenly spread over 0 to 1."""
+
+
+@dataclass(frozen=True)
+class RowSample:
+    """What is known of a sample of rows that estimates are made from."""
+
+    name: str
+    """Letters, digits and underscores."""
+    dataset: str
+    """Whose rows they are."""
+    head: Mapping[str, Any]
+    """How and when it was taken. JSON values."""
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """The rows of a row sample, with the columns of its dataset."""
+
+    name: str
+    at: int
+    """The snapshot in which the sample was seen."""
+    columns: tuple[Column, ...]
+    absent: frozenset[str] = frozenset()
+    """Columns that the sample was taken without, in small letters: they are NULL."""
+    below: float | None = None
+    """Only units below this; None: all."""
+    unit: bool = False
+    """Whether the column `UNIT` is among its columns."""
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What a query would read of a dataset, once files are left out in which no row can pass its predicates."""
+
+    dataset: str
+    snapshot_id: int
+    files: int
+    """Data files, and those with deletions."""
+    rows: int
+    """In these files, and in the catalog itself, over all scans of the dataset."""
+    bytes: int
+    """Of the columns that are needed, as they are stored."""
+    exact: bool
+    """False: a predicate was not understood, so that fewer may be read."""
+    table_id: int
+    of_rows: int
+    """Rows that it has."""
+    columns: tuple[Column, ...]
+    """Its columns."""
+
+
+Relation = ChangedRows | StoredRows | Stage | KeptRows
 """What a name in a query may stand for when the query is one of ours. Such a name starts with an underscore."""
 
 
@@ -442,6 +497,39 @@ class Plane(Protocol):
 
     def has_state(self, view: str, at: int) -> bool:
         """Return whether a view has a hidden state in a snapshot."""
+        ...
+
+    def snapshot_at(self, moment: datetime) -> int:
+        """Return the newest snapshot that was there at a moment.
+
+        Raises:
+            SnapshotNotFoundError: there was none, or it has expired.
+        """
+        ...
+
+    def scanned(self, query: CheckedQuery, at: int) -> Sequence[Scanned]:
+        """Return what a query as of a snapshot would read of each of its datasets, without running it.
+
+        Raises:
+            QueryRefusedError: the query names a column that is not there, or the like.
+        """
+        ...
+
+    def row_samples(self) -> Sequence[RowSample]:
+        """Return what is known of all samples of rows that estimates are made from, by name."""
+        ...
+
+    def keep_row_samples(self, job_id: UUID, token: int, samples: Sequence[tuple[RowSample, Stage | None]]) -> int:
+        """Keep row samples in the place of those of their names, and forget those of datasets that are gone.
+
+        Args:
+            job_id: For whom.
+            token: The attempt's fencing token.
+            samples: Each with its staged rows; None: only what is known of it is kept.
+
+        Returns:
+            The snapshot in which they are there.
+        """
         ...
 
     def stage_query(

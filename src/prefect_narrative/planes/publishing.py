@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect_narrative.errors import NarrativeError
-from prefect_narrative.planes import sample_store
+from prefect_narrative.planes import row_samples, sample_store
 from prefect_narrative.planes.catalog import Catalog
 from prefect_narrative.planes.connection import LAKE, Place
 from prefect_narrative.planes.errors import FencedError, PublicationUnknownError
 from prefect_narrative.planes.failures import said, translated
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, literal
-from prefect_narrative.planes.plane import Guard, KeptSample, Published, Write
+from prefect_narrative.planes.plane import Guard, KeptSample, Published, RowSample, Stage, Write
 from prefect_narrative.planes.writing import DATASETS, DatasetWriter
 
 if TYPE_CHECKING:
@@ -135,6 +135,36 @@ class Publisher:
         """Delete a sample; return whether there was one."""
         connection = self._connect()
         return sample_store.remove(lambda text, values: connection.execute(text, list(values)).fetchall(), name)
+
+    def keep_row_samples(self, job_id: UUID, token: int, samples: Sequence[tuple[RowSample, Stage | None]]) -> int:
+        """Keep row samples in one transaction; return the snapshot in which they are there."""
+        connection = self._connect()
+
+        def execute(text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+            return connection.execute(text, list(values)).fetchall()
+
+        row_samples.prepare(execute)
+        connection.execute("BEGIN")
+        try:
+            snapshot_id = int(connection.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()[0][0]) + 1
+            tables = Catalog(execute).tables(snapshot_id - 1)
+            row_samples.forget(execute, [one.name for one in row_samples.heads(execute) if one.dataset not in tables])
+            for sample, stage in samples:
+                row_samples.keep(execute, sample, stage)
+            extra = json.dumps({"job_id": str(job_id), "token": token})
+            what = literal(f"row samples of {', '.join(sorted({sample.dataset for sample, _ in samples}))}")
+            connection.execute(
+                f"CALL {LAKE}.set_commit_message({literal(AUTHOR)}, {what}, extra_info => {literal(extra)})"
+            )
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        try:
+            commit(connection)
+        except BaseException:
+            self._disconnect()
+            raise
+        return snapshot_id
 
     @staticmethod
     def _record(connection: "duckdb.DuckDBPyConnection", job_id: UUID, token: int, result: str) -> None:

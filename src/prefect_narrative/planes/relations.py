@@ -7,11 +7,12 @@ A query of ours is checked like a user's, node by node: what it may read beside 
 
 from collections.abc import Mapping
 
+from prefect_narrative.planes import row_samples
 from prefect_narrative.planes.catalog import Catalog
 from prefect_narrative.planes.connection import LAKE
 from prefect_narrative.planes.errors import ChangesUnknownError, DatasetNotFoundError
 from prefect_narrative.planes.names import dataset_name, literal, quoted, state_table
-from prefect_narrative.planes.plane import ROW_ID, ChangedRows, Column, Relation, Stage, StoredRows
+from prefect_narrative.planes.plane import ROW_ID, ChangedRows, Column, KeptRows, Relation, Stage, StoredRows
 
 
 def with_relations(sql: str, relations: Mapping[str, Relation], uses: Mapping[str, int], catalog: Catalog) -> str:
@@ -43,6 +44,8 @@ def _rows(relation: Relation, catalog: Catalog) -> str:
         return _changed(relation)
     if isinstance(relation, StoredRows):
         return _stored(relation, catalog)
+    if isinstance(relation, KeptRows):
+        return row_samples.rows(relation)
     return staged_rows(relation)
 
 
@@ -50,6 +53,9 @@ def _changed(relation: ChangedRows) -> str:
     changes = relation.changes
     name = dataset_name(changes.dataset)
     named = ", ".join(quoted(column.name) for column in changes.columns)
+    if relation.ids:
+        check_row_ids(changes.dataset, changes.columns)
+        named = f"rowid AS {quoted(ROW_ID)}, {named}"
     inserted = relation.kind == "inserted"
     if not (changes.inserts if inserted else changes.deletes):
         return f"SELECT {named} FROM {name.sql} AT (VERSION => {changes.last}) WHERE 1 = 0"

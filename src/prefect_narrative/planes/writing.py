@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from prefect_narrative.planes import row_samples
 from prefect_narrative.planes.catalog import Catalog, Table
 from prefect_narrative.planes.columns import check_append
 from prefect_narrative.planes.connection import LAKE
@@ -174,6 +175,7 @@ class DatasetWriter:
             raise WrongKindError(f"{str(name)!r} is a {kind}, not a {write.kind}.", detail={"dataset": str(name)})
         self._connection.execute(f"DROP TABLE {name.sql}")
         self._connection.execute(f"DELETE FROM {DATASETS} WHERE dataset = ?", [str(name)])
+        row_samples.forget(self._execute, row_samples.of_dataset(self._execute, str(name)))
 
     def _stage_of(self, write: Write) -> Stage:
         if write.stage is None:

@@ -1,0 +1,1 @@
+"""Forecasts: what a query would read, return and take, without running it."""
