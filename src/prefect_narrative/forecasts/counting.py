@@ -31,10 +31,9 @@ class Reader:
         """Return a node as SQL."""
         return self.parser.sql({"node": node, "named_param_map": []})
 
-    def rows(self, sql: str, relations: Mapping[str, Relation], limit: int = 100_000) -> Sequence[Sequence[Any]]:
+    def rows(self, sql: str, relations: Mapping[str, Relation]) -> Sequence[Sequence[Any]]:
         """Return what a query of ours yields."""
-        checked = self.plane.check(sql, self.at, relations=set(relations))
-        return self.plane.read(checked, limit=limit, at=self.at, relations=dict(relations)).rows
+        return self.plane.look(sql, self.at, relations)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from prefect_narrative.forecasts.counting import (
 from prefect_narrative.forecasts.crossing import crossed
 from prefect_narrative.forecasts.estimators import Estimate, classes, known, total
 from prefect_narrative.forecasts.plans import FEW_ROWS, Candidate, candidates, keys_of, plan, unit_columns
-from prefect_narrative.forecasts.queries import Leaf, Query, UnknownShapeError
+from prefect_narrative.forecasts.queries import EQUAL, Leaf, Query, UnknownShapeError, inside
 from prefect_narrative.forecasts.stored import Kept, Samples, Spec
 from prefect_narrative.planes.nodes import Node
 from prefect_narrative.planes.plane import Column, Scanned
@@ -219,13 +219,16 @@ class Estimating:
         told = f"a sample of {base.rows:,} of {base.of_rows:,} rows of {spec.told}"
         if share < base.share:
             told = f"a sample of {share / base.share * base.rows:,.0f} of {base.of_rows:,} rows of {spec.told}"
+        columns = _distinct_on(query.node) or self.columns
         if whole:
-            counted = count_units(self.reader, query, root, self.columns, relations)
+            counted = count_units(self.reader, query, root, columns, relations)
             estimate = total(counted.rows, counted.squares, actual)
+            if not counted.rows and _asks_for_extreme(query.node):
+                estimate = Estimate(1, 0, estimate.high)
             text = "rows of the units that were drawn, over the chance to be drawn (Horvitz-Thompson)"
             rows = counted.rows
         else:
-            counted = count_groups(self.reader, query, self.columns, relations, actual)
+            counted = count_groups(self.reader, query, columns, relations, actual)
             estimate = classes(counted.seen, actual)
             text = "groups seen once, twice and more often (second-order jackknife of Haas and Stokes)"
             rows = counted.rows
@@ -233,12 +236,18 @@ class Estimating:
                 estimate = _loosened(estimate, counted)
         if grown != 1 and whole:
             estimate = Estimate(estimate.rows * grown, estimate.low * min(1, grown), estimate.high * max(1, grown))
-        return Returned(estimate, self._bytes(counted, rows), f"{told}: {text}")
+        width = self._bytes(counted, rows) if columns is self.columns else None
+        return Returned(estimate, width, f"{told}: {text}")
 
     def _check_rest(self, query: Query, kept: Mapping[int, Kept]) -> None:
         """Raise where what is read beside the samples is too much."""
         rest = [leaf for leaf in query.leaves if leaf.number not in kept or kept[leaf.number].whole]
-        rows = sum(map(self._size, rest))
+        # Of what is left out by predicates nothing is read.
+        rows = sum(
+            min(sum(map(self._size, ones)), self.datasets[name].rows)
+            for name in sorted({leaf.dataset for leaf in rest})
+            for ones in [[leaf for leaf in rest if leaf.dataset == name]]
+        )
         if rows > MOST_READ:
             raise UnknownShapeError(f"it reads {rows:,} rows that nothing ties to a sample's")
         tops = [source.leaf for source in query.top.sources if source.leaf is not None]
@@ -335,10 +344,27 @@ def _loosened(estimate: Estimate, counted: Counted) -> Estimate:
     return Estimate(estimate.rows, estimate.low * (1 - part), estimate.high * (1 + part) + 3)
 
 
+def _distinct_on(node: Node) -> list[Column]:
+    """Return columns for what stands in DISTINCT ON; it is counted in the place of what is yielded."""
+    targets = [one for part in node["modifiers"] for one in part.get("distinct_on_targets", ())]
+    return [Column(f"c{number}", "INTEGER") for number in range(len(targets))]
+
+
 def _positional(expression: Node, items: Sequence[Node]) -> Node:
     if expression["class"] == "CONSTANT" and isinstance(expression["value"]["value"], int):
         return items[expression["value"]["value"] - 1] | {"alias": ""}
     return expression | {"alias": ""}
+
+
+def _asks_for_extreme(node: Node) -> bool:
+    """Return whether a query asks for the rows with the largest or smallest value: there is one, if not more."""
+    for one in inside(node["where_clause"]):
+        for side in ("left", "right"):
+            asked = one.get(side) if one.get("type") in EQUAL else None
+            if asked and asked.get("class") == "SUBQUERY" and asked["subquery_type"] == "SCALAR":
+                listed = asked["subquery"]["node"].get("select_list", [])
+                return len(listed) == 1 and str(listed[0].get("function_name")).lower() in {"max", "min"}
+    return False
 
 
 def _is_sure(rows: Estimate) -> bool:

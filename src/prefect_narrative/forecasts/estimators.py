@@ -23,6 +23,9 @@ Z = 1.6448536269514722
 FREQUENT = 50
 """Classes seen more often than this are all known: they do not take part in the correction."""
 
+FEW = 30
+"""Classes seen once up to which their number itself is uncertain."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -116,10 +119,13 @@ def classes(seen: Mapping[int, int], share: float) -> Estimate:
     twice = float(seen.get(2, 0))
     chao = distinct + (1 - share) * once * (once - 1) / (2 * (twice + 1))
     point = min(max(common + second, distinct), most)
-    candidates = [min(max(one, distinct), most) for one in (common + first, point, chao)]
+    guaranteed = distinct - once + once / math.sqrt(share)
+    candidates = [min(max(one, distinct), most) for one in (common + first, point, chao, guaranteed)]
     spread = Z * _deviation(once, twice, share)
     low = max(distinct, min(candidates) - spread)
     high = min(most + Z * math.sqrt(once) / share, max(candidates) + spread)
+    if once <= FEW:  # so few tell little about those that were not seen: the middle of what is possible
+        high = max(high, min(most, distinct - once + _poisson_high(once) / math.sqrt(share)))
     return Estimate(point, min(low, point), max(high, point))
 
 

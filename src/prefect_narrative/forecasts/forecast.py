@@ -16,7 +16,7 @@ from prefect_narrative.forecasts.estimating import Estimating, Returned, bounds
 from prefect_narrative.forecasts.estimators import Estimate
 from prefect_narrative.forecasts.fingerprints import fingerprint
 from prefect_narrative.forecasts.queries import UnknownShapeError, without_names
-from prefect_narrative.forecasts.stored import Samples, Taken
+from prefect_narrative.forecasts.stored import Samples, Seen, Taken
 from prefect_narrative.planes.errors import QueryRefusedError
 from prefect_narrative.planes.plane import CheckedQuery, Column, Plane, Scanned
 from prefect_narrative.planes.syntax import Parser
@@ -79,6 +79,8 @@ class Forecaster:
     token: int
     seed: int = 0
     _parser: Parser | None = field(default=None, repr=False)
+    _sensitivity: tuple[int, int, Sensitivity] | None = field(default=None, repr=False)
+    _seen: Seen | None = field(default=None, repr=False)
 
     def forecast(self, query: str, *, exact: bool = False, as_of: str | int | None = None) -> Forecast:
         """Return a forecast.
@@ -95,19 +97,34 @@ class Forecaster:
             ForecastMomentError: `as_of` is neither a number nor a time.
         """
         started = time.perf_counter()
-        at = snapshot_of(self.plane, as_of)
+        newest = self.plane.snapshot()
+        at = newest if as_of is None else snapshot_of(self.plane, as_of)
         checked = self.plane.check(query, at)
         columns = self.plane.describe(checked, at)
         scanned = tuple(self.plane.scanned(checked, at))
-        sensitivity = Sensitivity(self.plane, at)
+        if self._sensitivity is None or self._sensitivity[:2] != (newest, at):
+            self._sensitivity = (newest, at, Sensitivity(self.plane, at))
+        sensitivity = self._sensitivity[2]
         hidden = {one.dataset: sensitivity.of_dataset(one.dataset) for one in scanned}
-        found = _Found(self, checked, at, columns, scanned, hidden)
+        samples = Samples(
+            self.plane,
+            self.job_id,
+            self.token,
+            at,
+            self.seed,
+            {one.dataset: one for one in scanned},
+            hidden,
+            newest,
+            self._seen,
+        )
+        found = _Found(self, checked, at, columns, scanned, samples)
         if any(hidden.values()) and sensitivity.outputs(checked).rows:
             found.nothing("sensitive values decide which rows it yields, so nothing that follows from them is told")
         elif exact:
             found.count()
         else:
             found.estimate()
+        self._seen = samples.seen
         return found.forecast(time.perf_counter() - started, exact=exact)
 
     def parser(self) -> Parser:
@@ -133,7 +150,7 @@ class _Found:
         at: int,
         columns: Sequence[Column],
         scanned: tuple[Scanned, ...],
-        hidden: dict[str, frozenset[str]],
+        samples: Samples,
     ) -> None:
         self._of = of
         self._query = query
@@ -141,7 +158,7 @@ class _Found:
         self._columns = columns
         self._scanned = scanned
         self._datasets = {one.dataset: one for one in scanned}
-        self._samples = Samples(of.plane, of.job_id, of.token, at, of.seed, self._datasets, hidden)
+        self._samples = samples
         self._reader = Reader(of.plane, of.parser(), at)
         self._returned = Returned(Estimate(0, 0, 0), None, "")
         self._limits: list[str] = []

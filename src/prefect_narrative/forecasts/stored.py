@@ -113,6 +113,17 @@ class Taken:
 
 
 @dataclass
+class Seen:
+    """What was read of a plane's samples, for as long as its newest snapshot stays the same."""
+
+    at: int
+    """The newest snapshot, in which they were read."""
+    heads: dict[str, RowSample]
+    changed: dict[tuple[SourceVersion, int], bool] = field(default_factory=dict)
+    """Whether contents may have changed up to a snapshot."""
+
+
+@dataclass
 class Samples:
     """The samples of one plane, for one forecast.
 
@@ -124,6 +135,8 @@ class Samples:
         seed: Other seeds yield other samples.
         datasets: What the query reads.
         hidden: The sensitive columns of each dataset, in small letters.
+        newest: The newest snapshot.
+        seen: What was read of the samples before, if that is still true.
     """
 
     plane: Plane
@@ -133,6 +146,8 @@ class Samples:
     seed: int
     datasets: Mapping[str, Scanned]
     hidden: Mapping[str, frozenset[str]]
+    newest: int
+    seen: Seen | None = None
     taken: list[Taken] = field(default_factory=list)
     used: dict[str, Kept] = field(default_factory=dict)
     _heads: dict[str, RowSample] | None = None
@@ -171,8 +186,24 @@ class Samples:
 
     def _known_heads(self) -> dict[str, RowSample]:
         if self._heads is None:
-            self._seen_at = self.plane.snapshot()
-            self._heads = {one.name: one for one in self.plane.row_samples()}
+            if self.seen is None or self.seen.at != self.newest:
+                self.seen = Seen(self.newest, {one.name: one for one in self.plane.row_samples()})
+            self._seen_at = self.newest
+            self._heads = dict(self.seen.heads)
+            versions = {
+                SourceVersion(one.dataset, int(one.head["table_id"]), int(one.head["snapshot_id"]))
+                for one in self._heads.values()
+                if one.dataset in self.datasets and one.head["table_id"] == self.datasets[one.dataset].table_id
+            }
+            old = {one for one in versions if one.snapshot_id < self.at} - {
+                one for one, at in self.seen.changed if at == self.at
+            }
+            if old:
+                asked = sorted(old, key=lambda one: (one.name, one.snapshot_id))
+                found = self.plane.freshness(asked, self.at)
+                self.seen.changed |= {
+                    (one, self.at): now.changed for one, now in zip(asked, found, strict=True)
+                }
         return self._heads
 
     def _known(self, spec: Spec) -> Kept | None:
@@ -192,7 +223,7 @@ class Samples:
         rows = max(1, self.datasets[kept.spec.dataset].of_rows)
         if self.at <= kept.snapshot_id:
             return abs(rows - kept.of_rows) > OUTDATED * rows
-        if not self.plane.freshness([seen], self.at)[0].changed:
+        if self.seen is not None and not self.seen.changed.get((seen, self.at), True):
             return False
         try:
             changes = self.plane.changes(seen, self.at)
@@ -272,8 +303,7 @@ class Samples:
             return f"SELECT {listed} FROM {table} AS b JOIN ({keys}) AS k ON {same}"
 
         share = parent.share
-        checked = self.plane.check(joined("count(*)", share), self.at, relations={"_parent"})
-        rows = int(self.plane.read(checked, limit=1, at=self.at, relations={"_parent": relation}).rows[0][0])
+        rows = int(self.plane.look(joined("count(*)", share), self.at, {"_parent": relation})[0][0])
         units = parent.share * MOST_ROWS / max(rows, 1)
         kept_units = parent.rows * min(1.0, MOST_ROWS / max(rows, 1))
         if rows > MOST_ROWS:
@@ -306,8 +336,7 @@ class Samples:
         if stage is not None and spec.parent is None and not spec.key and stage.rows:
             names = [column.name for column in self._columns(spec)]
             counts = ", ".join(f"count(DISTINCT {quoted(name)})" for name in names)
-            checked = self.plane.check(f"SELECT {counts} FROM _staged", self.at, relations={"_staged"})
-            row = self.plane.read(checked, limit=1, at=self.at, relations={"_staged": stage}).rows[0]
+            row = self.plane.look(f"SELECT {counts} FROM _staged", self.at, {"_staged": stage})[0]
             distinct = {name.lower(): int(count) for name, count in zip(names, row, strict=True)}
         now = self.datasets[spec.dataset]
         return Kept(

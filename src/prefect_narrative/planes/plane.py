@@ -515,6 +515,16 @@ class Plane(Protocol):
         """
         ...
 
+    def look(
+        self, text: str, at: int, relations: Mapping[str, Relation]
+    ) -> Sequence[tuple[Any, ...]]:
+        """Return what a query of ours yields over row samples, datasets and stages; checked as any query of ours.
+
+        Raises:
+            QueryRefusedError: the query is not allowed, or fails.
+        """
+        ...
+
     def row_samples(self) -> Sequence[RowSample]:
         """Return what is known of all samples of rows that estimates are made from, by name."""
         ...

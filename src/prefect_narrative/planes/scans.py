@@ -76,17 +76,14 @@ def scans_of(plan: str) -> list[Scan]:
     return found
 
 
-def scanned(scans: Sequence[Scan], tables: Sequence[ScannedTable], execute: Execute) -> list[Scanned]:
+def scanned(scans: Sequence[Scan], tables: Sequence[ScannedTable], catalog: "Metadata") -> list[Scanned]:
     """Return what these scans read of each table, by dataset.
 
     Args:
         scans: Those of a query's plan.
         tables: What the query reads.
-        execute: Runs a statement on a connection that reads the catalog.
+        catalog: What the catalog has of them.
     """
-    if not tables:
-        return []
-    catalog = _Metadata(tables, execute)
     named: dict[str, list[ScannedTable]] = {}
     for table in tables:
         named.setdefault(table.table, []).append(table)
@@ -101,7 +98,7 @@ def scanned(scans: Sequence[Scan], tables: Sequence[ScannedTable], execute: Exec
     return [_total(newest[dataset], found, catalog) for dataset, found in read.items()]
 
 
-def _total(of: ScannedTable, read: Sequence[tuple[ScannedTable, Scan, bool]], catalog: "_Metadata") -> Scanned:
+def _total(of: ScannedTable, read: Sequence[tuple[ScannedTable, Scan, bool]], catalog: "Metadata") -> Scanned:
     files: set[int] = set()
     rows = size = 0
     exact = True
@@ -118,8 +115,13 @@ def _total(of: ScannedTable, read: Sequence[tuple[ScannedTable, Scan, bool]], ca
     return Scanned(of.dataset, of.at, files_read, rows, size, exact, of.table_id, catalog.live_rows(of), columns)
 
 
-class _Metadata:
-    """What the catalog has of some tables, read with few statements: each of them takes longer than its rows do."""
+class Metadata:
+    """What the catalog has of some tables, read with few statements: each of them takes longer than its rows do.
+
+    Args:
+        tables: The tables, one at least.
+        execute: Runs a statement on a connection that reads the catalog.
+    """
 
     def __init__(self, tables: Sequence[ScannedTable], execute: Execute) -> None:
         self._execute = execute
@@ -131,6 +133,7 @@ class _Metadata:
         self.deletion_bytes: dict[int, int] = {}
         self._deleted: dict[int, int] = {}
         self._statistics: dict[tuple[int, int], Sequence[Any]] = {}
+        self._loaded: set[tuple[int, int]] = set()
         self.inlined: dict[tuple[int, int], int] = {}
         found = execute(
             "SELECT 'data', table_id, data_file_id, begin_snapshot, end_snapshot, record_count, file_size_bytes "
@@ -199,15 +202,16 @@ class _Metadata:
         for table, scan in reads:
             columns = self.columns[table.table_id, table.at]
             wanted |= {(table.table_id, one) for name in self._used(table, scan) for one in columns.ids.get(name, ())}
-        if not wanted:
+        if wanted <= self._loaded:
             return
+        self._loaded |= wanted
         numbers = ", ".join(str(one) for one in sorted({column for _, column in wanted}))
         found = self._execute(
             "SELECT data_file_id, column_id, column_size_bytes, min_value, max_value, value_count, null_count, "
             f"contains_nan FROM {METADATA}.ducklake_file_column_stats WHERE table_id IN ({self._ids}) "
             f"AND column_id IN ({numbers})"
         )
-        self._statistics = {(row[0], row[1]): row[2:] for row in found}
+        self._statistics |= {(row[0], row[1]): row[2:] for row in found}
 
     def _used(self, table: ScannedTable, scan: Scan) -> set[str]:
         columns = self.columns[table.table_id, table.at]
