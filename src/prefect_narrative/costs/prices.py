@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from prefect_narrative.costs.items import MICRO_CENTS_PER_USD, Item
 from prefect_narrative.errors import FailureKind, NarrativeError
 
+PRICE_LIST_TYPE = "narrative-prices"
+"""The slug of the block type in which an operator sets prices."""
+PRICE_LIST = "default"
+"""The name of the block that counts."""
 HIGHEST_USD = 10_000
 """US dollars for one unit: what is dearer is a slip of the pen."""
 DEFAULTS_USD: Mapping[Item, float] = {
