@@ -7,6 +7,9 @@ from typing import Self
 from prefect_narrative.costs import Cost
 from prefect_narrative.jobs.record import PARENT_TAG, SOURCE_TAG, Job, Value
 
+OTHERS = "(others)"
+"""The name of the group of all that is left; no type or dataset can be called so."""
+
 
 class GroupBy(StrEnum):
     """What the jobs of a period are grouped by."""
@@ -68,6 +71,13 @@ class Spending(Value):
             cost=Cost.of(line for one in order for line in one.cost.breakdown),
             groups=tuple(order),
         )
+
+    def limited(self, most: int) -> "Spending":
+        """Return the same with at most so many groups: what is cheaper than the others is one, called (others)."""
+        if len(self.groups) <= most:
+            return self
+        others = sum(self.groups[most - 1 :], CostGroup(group=OTHERS, jobs=0, unpriced=0, cost=Cost.of(())))
+        return self.model_copy(update={"groups": (*self.groups[: most - 1], others)})
 
 
 def group_of(job: Job, by: GroupBy) -> str | None:
