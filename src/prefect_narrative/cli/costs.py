@@ -56,7 +56,7 @@ def _people(found: Spending, by: GroupBy, output: Output) -> None:
     rows = [(one.group or "(none)", one.jobs, *_amounts(one.cost, items)) for one in found.groups]
     output.table(columns, [*rows, ("total", found.jobs, *_amounts(found.cost, items))])
     if found.unpriced:
-        output.note(f"Not in the sums: {found.unpriced:,} jobs that started and have no known cost.")
+        output.note(f"Not in the sums, since their cost is not known: jobs that started, {found.unpriced:,} of them.")
 
 
 def _amounts(cost: Cost, items: Sequence[Item]) -> list[Decimal]:
