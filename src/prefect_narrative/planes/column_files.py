@@ -40,16 +40,17 @@ class ColumnFiles:
         execute: Runs a statement on a connection to which the lake is attached.
         table_id: The table.
         at: The snapshot.
+        inlined: Whether the catalog itself has rows of the table, or says that rows of its files are deleted.
     """
 
-    def __init__(self, execute: Execute, table_id: int, at: int) -> None:
+    def __init__(self, execute: Execute, table_id: int, at: int, *, inlined: bool) -> None:
         self._execute = execute
         self._table_id = int(table_id)
         self._at = int(at)
         self._live = f"begin_snapshot <= {self._at} AND (end_snapshot IS NULL OR end_snapshot > {self._at})"
         self._of_table = f"table_id = {self._table_id} AND {self._live}"
         self._ids, self._stored = self._read()
-        self._files, self._exact = self._look()
+        self._files, self._exact = self._look(inlined=inlined)
 
     def stored_bytes(self, column: str) -> int:
         """Return the bytes that a column takes in the table's files, compressed; what lies in the catalog has none."""
@@ -110,7 +111,7 @@ class ColumnFiles:
         )
         return {row[0]: row[1] for row in rows}, {row[0]: Stored(*row[2:]) for row in rows}
 
-    def _look(self) -> tuple[int, bool]:
+    def _look(self, *, inlined: bool) -> tuple[int, bool]:
         """Return how many files there are, and whether what they say holds for the table as it is in the snapshot.
 
         Deleted rows are still counted in the files' metadata, rows that lie in the catalog are not, and files that were
@@ -120,13 +121,8 @@ class ColumnFiles:
             f"SELECT count(*), coalesce(max(partial_max), 0) > {self._at} FROM {METADATA}.ducklake_data_file "
             f"WHERE {self._of_table}"
         )[0]
-        apart = self._execute(
-            f"""
-            SELECT 1 FROM {METADATA}.ducklake_delete_file WHERE {self._of_table}
-            UNION ALL SELECT 1 FROM {METADATA}.ducklake_inlined_data_tables WHERE table_id = {self._table_id}
-            """
-        )
-        return files, not later and not apart
+        deleted = self._execute(f"SELECT 1 FROM {METADATA}.ducklake_delete_file WHERE {self._of_table} LIMIT 1")
+        return files, not later and not deleted and not inlined
 
     def _bounds(self, columns: Sequence[tuple[str, "DuckDBPyType"]]) -> list[tuple[str, dict[Statistic, Any]]]:
         """Return the bounds of columns; none of a column of which a file does not tell them whole."""

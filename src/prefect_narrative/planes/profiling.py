@@ -76,7 +76,8 @@ def profile_dataset(
     def execute(sql: str) -> list[tuple[Any, ...]]:
         return execute_one(connection, sql, "SELECT")
 
-    files = ColumnFiles(execute, table.table_id, at)
+    inlined = any(catalog.inlined(at, table.table_id))
+    files = ColumnFiles(execute, table.table_id, at, inlined=inlined)
     found = files.free([(one.column.name, one.kind, one.statistics) for one in asked])
     left = [one for one in asked if one.statistics - found[one.column.name].keys()]
     source = f"{table.name.sql} AT (VERSION => {int(at)})"
