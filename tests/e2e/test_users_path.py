@@ -43,6 +43,7 @@ def test_the_users_own_prefect_is_not_touched(orders: Platform) -> None:
     assert sorted(path.name for path in orders.folder.iterdir()) == ["data", "narrative", "tmp", "totals.sql", "up.err"]
 
 
+@pytest.mark.long  # more commands and jobs
 def test_a_job_is_seen_by_every_command(orders: Platform) -> None:
     jobs = orders.json("jobs", "list", "--type", "create-dataset", "--dataset", "orders")["jobs"]
     assert [job["state"] for job in jobs] == ["completed"]
@@ -61,6 +62,7 @@ def test_a_job_is_seen_by_every_command(orders: Platform) -> None:
     assert orders.run("query", "SELECT * FROM totals ORDER BY 1").stdout.splitlines()[1].split() == ["ann", "15.5"]
 
 
+@pytest.mark.long  # more commands and jobs
 def test_a_failed_job_says_why(orders: Platform) -> None:
     failed = orders.submit("create-dataset", "name=orders", "source=orders.csv", code=1)
     assert failed["state"] == "failed"
@@ -69,6 +71,7 @@ def test_a_failed_job_says_why(orders: Platform) -> None:
     assert outside["failures"][0]["code"] == "import_refused"
 
 
+@pytest.mark.long  # more commands and jobs
 def test_a_key_gives_the_same_job(orders: Platform) -> None:
     inputs = ["name=keyed", "source=orders.csv", "--key", "load-1"]
     first = orders.submit("create-dataset", *inputs)
@@ -77,6 +80,7 @@ def test_a_key_gives_the_same_job(orders: Platform) -> None:
     assert refused["error"]["code"] == "idempotency_conflict"
 
 
+@pytest.mark.long  # more commands and jobs
 def test_waiting_can_time_out(orders: Platform) -> None:
     inputs = ["view=totals", "mode=full", "--wait", "--timeout", "0"]
     told = orders.json("submit", "refresh-materialized-view", *inputs, code=5)

@@ -288,15 +288,16 @@ class Catalog:
             if later or later_too:
                 rows = int(self._query(f"SELECT count(*) FROM {table.name.sql} AT (VERSION => {at})", [])[0][0])
             else:
-                rows += (self._inlined_rows(at, table.table_id) if table.table_id in inlined else 0) - gone
+                added, removed = self.inlined(at, table.table_id) if table.table_id in inlined else (0, 0)
+                rows += added - removed - gone
             sizes[table.table_id] = Size(rows, size, count)
         return sizes
 
-    def _inlined_rows(self, at: int, table_id: int) -> int:
-        """Return how many rows the catalog itself has of a table, less those of files that it says are deleted."""
+    def inlined(self, at: int, table_id: int) -> tuple[int, int]:
+        """Return how many rows of a table the catalog itself has, and how many rows of files it says are deleted."""
         import duckdb  # noqa: PLC0415  (the engine is loaded by those who open a plane only)
 
-        rows = 0
+        rows = removed = 0
         tables = self._query(
             f"SELECT table_name FROM {METADATA}.ducklake_inlined_data_tables WHERE table_id = ? ORDER BY ALL",
             [table_id],
@@ -305,7 +306,7 @@ class Catalog:
             counted = f"SELECT count(*) FROM {METADATA}.{quoted(name)} WHERE {_LIVE}".replace("$at", str(at))
             rows += int(self._query(counted, [])[0][0])
         with suppress(duckdb.CatalogException):  # the table is made when a row is first deleted so
-            rows -= int(
+            removed = int(
                 self._query(
                     f"""
                     SELECT count(*) FROM {METADATA}.ducklake_inlined_delete_{int(table_id)}
@@ -315,7 +316,7 @@ class Catalog:
                     [table_id],
                 )[0][0]
             )
-        return rows
+        return rows, removed
 
     def said(self, name: str, at: int) -> tuple[str, str] | None:
         """Return a dataset's kind and its properties, as they are written; None where nothing is said about it."""

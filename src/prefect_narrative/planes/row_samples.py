@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prefect_narrative.planes.connection import LAKE, METADATA
+from prefect_narrative.planes import internal_tables
+from prefect_narrative.planes.connection import LAKE
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, literal, quoted
 from prefect_narrative.planes.plane import UNIT, KeptRows, RowSample, Stage
 
@@ -23,13 +24,12 @@ Execute = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
 def prepare(execute: Execute) -> None:
     """Make the list of samples where there is none yet; under the lock."""
-    if not _is_there(execute):
-        execute(f"CREATE TABLE {ROW_SAMPLES} (name VARCHAR, dataset VARCHAR, head VARCHAR)", [])
+    internal_tables.prepare(execute, "row_samples", "name VARCHAR, dataset VARCHAR, head VARCHAR")
 
 
 def heads(execute: Execute) -> list[RowSample]:
     """Return what is known of all samples, by name."""
-    if not _is_there(execute):
+    if not internal_tables.is_there(execute, "row_samples"):
         return []
     found = execute(f"SELECT name, dataset, head FROM {ROW_SAMPLES} ORDER BY name", [])
     return [RowSample(name, dataset, json.loads(head)) for name, dataset, head in found]
@@ -68,7 +68,7 @@ def forget(execute: Execute, names: Sequence[str]) -> None:
 
 def of_dataset(execute: Execute, dataset: str) -> list[str]:
     """Return the names of the samples of a dataset."""
-    if not _is_there(execute):
+    if not internal_tables.is_there(execute, "row_samples"):
         return []
     return [str(name) for (name,) in execute(f"SELECT name FROM {ROW_SAMPLES} WHERE dataset = ?", [dataset])]
 
@@ -86,16 +86,3 @@ def rows(relation: KeptRows) -> str:
     table = f"{LAKE}.{INTERNAL_SCHEMA}.{quoted(PREFIX + relation.name)}"
     below = "" if relation.below is None else f" WHERE {quoted(UNIT)} < {relation.below!r}"
     return f"SELECT {', '.join(columns)} FROM {table} AT (VERSION => {int(relation.at)}){below}"
-
-
-def _is_there(execute: Execute) -> bool:
-    return bool(
-        execute(
-            f"""
-            SELECT 1 FROM {METADATA}.ducklake_table WHERE table_name = 'row_samples' AND end_snapshot IS NULL
-                AND schema_id IN (SELECT schema_id FROM {METADATA}.ducklake_schema
-                    WHERE schema_name = '{INTERNAL_SCHEMA}' AND end_snapshot IS NULL)
-            """,
-            [],
-        )
-    )

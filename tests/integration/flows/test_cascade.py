@@ -59,7 +59,11 @@ def worker(platform: Platform) -> Iterator[None]:
     )
     yield
     process.terminate()
-    process.wait(60)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def limit_pool(platform: Platform, limit: int | None) -> None:
