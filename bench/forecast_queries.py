@@ -20,7 +20,7 @@ OWN = {
     "group filtered": "SELECT tailnum, max(dep_delay) AS worst FROM flights WHERE dep_delay > 120 GROUP BY tailnum",
     "group expression": "SELECT distance // 100 AS far, count(*) AS n FROM flights GROUP BY far",
     "having": "SELECT tailnum, count(*) AS n FROM flights GROUP BY tailnum HAVING count(*) > 100",
-    "having rare": "SELECT dest, month, avg(dep_delay) AS d FROM flights GROUP BY dest, month HAVING avg(dep_delay) > 25",
+    "having rare": "SELECT dest, month, avg(dep_delay) AS d FROM flights GROUP BY ALL HAVING avg(dep_delay) > 25",
     "distinct": "SELECT DISTINCT flight FROM flights",
     "distinct two": "SELECT DISTINCT tailnum, origin FROM flights",
     "distinct on": "SELECT DISTINCT ON (carrier, dest) carrier, dest, dep_delay FROM flights ORDER BY dep_delay DESC",

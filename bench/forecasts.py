@@ -24,7 +24,6 @@ from forecast_queries import OWN
 from harness import note, options, percentile, report
 
 from prefect_narrative.forecasts.counting import Reader, count_all
-
 from prefect_narrative.forecasts.forecast import Forecast, Forecaster
 from prefect_narrative.forecasts.history import PastRun, learned
 from prefect_narrative.planes import Plane, Write, open_plane
@@ -119,7 +118,9 @@ def engine(plane: Plane, sql: str, how: str) -> dict[str, Any]:
     assert isinstance(plane, DuckLakePlane)
 
     def work() -> dict[str, Any]:
-        runnable, _ = plane._runnable(plane._checking().check(sql, plane._catalog().tables(plane._catalog().newest())), None)
+        runnable, _ = plane._runnable(
+            plane._checking().check(sql, plane._catalog().tables(plane._catalog().newest())), None
+        )
         text = plane._reading().execute(f"EXPLAIN ({how}FORMAT json) {runnable.sql}").fetchall()[0][1]
         found = json.loads(text)
         return found[0] if isinstance(found, list) else found
@@ -189,11 +190,18 @@ def played(name: str, plane: Plane, queries: Mapping[str, str], seeds: int) -> t
                     rows, took, counting, guess = true[query]
                     pairs.append(
                         Pair(
-                            world=name, query=query, seed=seed, true_rows=rows, rows=found.rows.rows,
+                            world=name,
+                            query=query,
+                            seed=seed,
+                            true_rows=rows,
+                            rows=found.rows.rows,
                             covered=found.rows.low - 1e-6 <= rows <= found.rows.high + 1e-6,
-                            bounds_only=found.method.startswith("bounds"), forecast_seconds=found.seconds,
-                            query_seconds=took, count_seconds=counting, guess=guess,
-                        )  # fmt: skip
+                            bounds_only=found.method.startswith("bounds"),
+                            forecast_seconds=found.seconds,
+                            query_seconds=took,
+                            count_seconds=counting,
+                            guess=guess,
+                        )
                     )
                     if not seed and not files_agree(found, opened_files(plane, sql)):
                         wrong.append(f"{name} {query}")
@@ -278,13 +286,18 @@ def tell(given: Any, pairs: list[Pair], costs: dict[str, float], wrong: list[str
     rows = [["query", "rows", "q median", "q worst", "covered", "time share", "EXPLAIN's q", "count(*) share"]]
     for key in dict.fromkeys((one.world, one.query) for one in pairs):
         mine = [one for one in pairs if (one.world, one.query) == key]
-        rows.append([
-            " ".join(key), f"{mine[0].true_rows:,}", f"{statistics.median(one.error for one in mine):.2f}",
-            f"{max(one.error for one in mine):.2f}", f"{sum(one.covered for one in mine)}/{len(mine)}",
-            f"{statistics.median(one.forecast_seconds / one.query_seconds for one in mine):.0%}",
-            f"{q_error(mine[0].guess, mine[0].true_rows):,.1f}",
-            f"{mine[0].count_seconds / mine[0].query_seconds:.0%}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                " ".join(key),
+                f"{mine[0].true_rows:,}",
+                f"{statistics.median(one.error for one in mine):.2f}",
+                f"{max(one.error for one in mine):.2f}",
+                f"{sum(one.covered for one in mine)}/{len(mine)}",
+                f"{statistics.median(one.forecast_seconds / one.query_seconds for one in mine):.0%}",
+                f"{q_error(mine[0].guess, mine[0].true_rows):,.1f}",
+                f"{mine[0].count_seconds / mine[0].query_seconds:.0%}",
+            ]
+        )
     aims = {
         "median q-error at most 1.2": figures["q50"] <= 1.2,
         "95th percentile of q-error at most 3": figures["q95"] <= 3,

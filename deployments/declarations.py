@@ -46,6 +46,11 @@ DECLARATIONS = (
         "Keep some rows of a dataset, a view or a query to look at, sensitive columns redacted.",
     ),
     Declaration(
+        "forecast-query",
+        "prefect_narrative.flows.forecast_query.forecast_query",
+        "Say what a query would read, return, take and cost, before it runs.",
+    ),
+    Declaration(
         "calculate-column-statistics",
         "prefect_narrative.flows.calculate_column_statistics.calculate_column_statistics",
         "Measure a dataset's columns, and keep what was found to look at.",

@@ -17,6 +17,7 @@ from prefect_narrative.flows.inputs import (
     Tags,
     Text,
 )
+from prefect_narrative.flows.query_runs import tie_forecast
 from prefect_narrative.flows.refresh_schedules import check_schedule, set_schedule
 from prefect_narrative.flows.statistics_on_update import measure_if_wanted
 from pydantic import BaseModel, Field
@@ -124,6 +125,7 @@ def create_materialized_view(
         if isinstance(plan, KeptView):
             return _kept(plan)
         context.describe(sources=plan.query.sources)
+        tie_forecast(query, data_plane)
         context.progress("running the query", start=0.05, until=0.9)
         filled = fill(plane, plan)
         context.progress("publishing", start=0.9)

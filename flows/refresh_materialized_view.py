@@ -8,6 +8,7 @@ from uuid import UUID
 from prefect_narrative.blocks import load_plane
 from prefect_narrative.flows.cascading import Cascade, ChildRefresh
 from prefect_narrative.flows.inputs import DatasetName, PlaneName
+from prefect_narrative.flows.query_runs import tie_forecast
 from prefect_narrative.flows.scheduled import await_turn, scheduled, whose
 from prefect_narrative.flows.statistics_on_update import measure_if_wanted
 from pydantic import BaseModel, Field, ValidatorFunctionWrapHandler, WrapValidator
@@ -119,6 +120,8 @@ def refresh_materialized_view(
             context.progress("comparing the sources", until=0.05)
             planned = compare(plane, view, how, instead, asked.due if asked else None, source_snapshots)
             context.describe(sources=planned.query.sources)
+            if planned.action == "full":
+                tie_forecast(planned.query.text, data_plane)
             return planned
 
         def carry_out(plan: RefreshPlan) -> ViewRefreshed:

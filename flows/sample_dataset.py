@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from prefect_narrative.blocks import load_plane
 from prefect_narrative.flows.inputs import Columns, DatasetName, PlaneName, Query
+from prefect_narrative.flows.query_runs import tie_forecast
 from prefect_narrative.flows.sample_artifact import show_sample
 from pydantic import BaseModel, Field
 
@@ -69,6 +70,8 @@ def sample_dataset(
     published = plane.published(context.job_id)
     if published is None:
         context.progress("sampling", until=0.8)
+        if query is not None and as_of is None:
+            tie_forecast(query, data_plane)
         wanted = Request(dataset, query, rows, method, seed, columns, as_of)
         sample = take_sample(plane, wanted)
         context.progress("publishing", start=0.8, until=0.9)

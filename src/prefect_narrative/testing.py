@@ -196,9 +196,24 @@ class MemoryJobStore(JobStore):
             self._keep(work.fail(self._known(job_id), failure, self._clock()))
 
     @override
-    def describe(self, job_id: JobId, *, dataset: str | None = None, sources: Sequence[str] | None = None) -> None:
+    def describe(
+        self,
+        job_id: JobId,
+        *,
+        dataset: str | None = None,
+        sources: Sequence[str] | None = None,
+        forecast_job_id: JobId | None = None,
+    ) -> None:
         with self._lock:
-            self._keep(work.describe(self._known(job_id), self._clock(), dataset=dataset, sources=sources))
+            self._keep(
+                work.describe(
+                    self._known(job_id),
+                    self._clock(),
+                    dataset=dataset,
+                    sources=sources,
+                    forecast_job_id=forecast_job_id,
+                )
+            )
 
     @override
     def add_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:

@@ -69,7 +69,9 @@ def read_instead(leaf: Leaf, name: str) -> None:
     leaf.node |= {"catalog_name": "", "schema_name": "", "table_name": name, "alias": alias, "at_clause": None}
 
 
-def count_units(reader: Reader, query: Query, root: Leaf, columns: Sequence[Column], relations: Mapping[str, Relation]) -> Counted:
+def count_units(
+    reader: Reader, query: Query, root: Leaf, columns: Sequence[Column], relations: Mapping[str, Relation]
+) -> Counted:
     """Return how many rows the sampled units have, each group as a whole."""
     top = query.top
     node = top.node
@@ -113,7 +115,8 @@ def count_groups(
 def count_all(reader: Reader, node: Node, columns: Sequence[Column]) -> Counted:
     """Return how many rows a query has: it is run."""
     names = _named(len(columns))
-    sql = f"SELECT count(*), sum({_text_bytes(columns)}), count(hash({_all(columns)})) FROM ({reader.sql(node)}) AS q({names})"
+    figures = f"count(*), sum({_text_bytes(columns)}), count(hash({_all(columns)}))"
+    sql = f"SELECT {figures} FROM ({reader.sql(node)}) AS q({names})"
     row = reader.rows(sql, {})[0]
     return Counted(float(row[0]), 0.0, {}, float(row[1] or 0))
 
@@ -202,4 +205,4 @@ def _scale_having(reader: Reader, node: Node, share: float) -> None:
             copy = deepcopy(one)
             product["children"][0] = copy
             one.clear()
-            one |= product
+            one.update(product)

@@ -9,7 +9,9 @@ from prefect_narrative.planes.names import DatasetName
 from prefect_narrative.planes.nodes import Node, constant, true
 
 
-def crossed(node: Node, columns: Mapping[str, Collection[str]]) -> list[Node]:
+def crossed(  # noqa: PLR0912  (one branch for each form that can't be parted)
+    node: Node, columns: Mapping[str, Collection[str]]
+) -> list[Node]:
     """Return the parts of a SELECT without groups, as queries of their own; one or none: it can't be parted.
 
     A part is what is read in FROM with the conditions on it alone. Only plain and inner joins are looked at.

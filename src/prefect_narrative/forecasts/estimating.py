@@ -1,5 +1,7 @@
 """How many rows a query would return, estimated without running it: by its form, part by part."""
 
+# ruff: noqa: S608  (a template of our own, whose parts are put in as trees)
+
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -75,7 +77,7 @@ class Estimating:
             rows = Estimate(*(value * percent for value in (rows.rows, rows.low, rows.high)))
         return Returned(rows.clipped(limit, offset), found.bytes_a_row, found.method)
 
-    def _uncut(self, node: Node) -> Returned:
+    def _uncut(self, node: Node) -> Returned:  # noqa: PLR0911  (one for each form)
         if node["type"] == "SET_OPERATION_NODE":
             return self._set_operation(node)
         query = self._query(node)
@@ -110,8 +112,12 @@ class Estimating:
         only = len(query.leaves) == 1 and query.top.sources[0].leaf is not None and len(query.top.sources) == 1
         plain = node["where_clause"] is None and node["qualify"] is None
         unnests = "unnest" in str(node["select_list"]).lower()
-        return only and plain and not unnests and not (query.top.grouped or query.top.distinct) and (
-            query.leaves[0].version is None
+        return (
+            only
+            and plain
+            and not unnests
+            and not (query.top.grouped or query.top.distinct)
+            and (query.leaves[0].version is None)
         )
 
     def _is_small(self, query: Query) -> bool:
@@ -119,7 +125,7 @@ class Estimating:
         return rows <= FEW_ROWS and self._pairs(query, query.leaves, set()) <= MOST_PAIRS
 
     def _pairs(self, query: Query, leaves: Sequence[Leaf], sampled: set[int]) -> float:
-        """Return how many rows are compared where nothing ties datasets together: the product of the biggest of each."""
+        """Return how many rows are compared where nothing ties datasets together: the product of the biggest ones."""
         groups: list[set[int]] = []
         for leaf in leaves:
             tied = {leaf.number, *(link.second[0] for link in query.links if link.first[0] == leaf.number)}
@@ -293,7 +299,7 @@ class Estimating:
             weights = [one.rows.rows for one in found]
             known_bytes = [one.bytes_a_row for one in found]
             mean = None
-            if all(one is not None for one in known_bytes) and sum(weights):
+            if all(one is not None for one in known_bytes) and sum(weights) > 0:
                 mean = sum((one or 0) * weight for one, weight in zip(known_bytes, weights, strict=True)) / sum(weights)
             return Returned(found[0].rows + found[1].rows, mean, "the sum of the parts of a UNION ALL")
         if node["setop_type"] not in {"UNION", "EXCEPT", "INTERSECT"}:
@@ -316,7 +322,7 @@ class Estimating:
         others = ", ".join(f"d{number}" for number in range(count))
         same = " AND ".join(f"r.d{number} IS NOT DISTINCT FROM l.c{number}" for number in range(count))
         where = f"WHERE {how} EXISTS (SELECT 1 FROM (SELECT 2) AS r({others}) WHERE {same})" if right else ""
-        text = f"SELECT DISTINCT {names} FROM (SELECT 1) AS l({names}) {where}"  # noqa: S608
+        text = f"SELECT DISTINCT {names} FROM (SELECT 1) AS l({names}) {where}"
         node: Node = self.reader.parser.tree(text)["node"]
         node["from_table"]["subquery"]["node"] = deepcopy(left)
         if right is not None:
@@ -328,7 +334,7 @@ class Estimating:
 
 
 def bounds(datasets: Mapping[str, Scanned], node: Node) -> Estimate:
-    """Return what is certain of a query of any form: no rows, up to each row of each dataset with each of the others."""
+    """Return what is certain of a query of any form: no rows, up to each row with each of all the others."""
     limit, offset, _ = _limits(node)
     most = 1.0
     for one in datasets.values():
@@ -401,5 +407,3 @@ def _number(expression: Node | None) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
-
-

@@ -207,7 +207,6 @@ class _Found:
         timer.daemon = True
         timer.start()
         try:
-
             self._returned = estimating.returned(without_names(node))
         except UnknownShapeError as error:
             self.nothing(f"it has {error}" if str(error).startswith("a ") else str(error))
@@ -268,7 +267,9 @@ def snapshot_of(plane: Plane, as_of: str | int | None) -> int:
     return plane.snapshot_at(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-def forecast_once(plane: Plane, job_id: UUID, token: int, query: str, *, exact: bool, as_of: str | int | None) -> Forecast:
+def forecast_once(
+    plane: Plane, job_id: UUID, token: int, query: str, *, exact: bool, as_of: str | int | None
+) -> Forecast:
     """Return one forecast, see `Forecaster.forecast`."""
     with closing(Forecaster(plane, job_id, token)) as forecaster:
         return forecaster.forecast(query, exact=exact, as_of=as_of)

@@ -61,7 +61,9 @@ def learned(rows: Estimate, past: Sequence[PastRun]) -> tuple[Estimate, str | No
     if past[0].unchanged:
         return known(past[0].rows), "as in its last run: what it reads has not changed since"
     ratios = [
-        one.rows / one.forecast_rows for one in past[:LATEST] if one.forecast_rows and one.forecast_rows > 0 and one.rows
+        one.rows / one.forecast_rows
+        for one in past[:LATEST]
+        if one.forecast_rows and one.forecast_rows > 0 and one.rows
     ]
     if not ratios:
         return rows, None

@@ -63,7 +63,9 @@ def keys_of(block: Block) -> frozenset[Origin]:
 def unit_columns(query: Query, candidate: Candidate, more: Collection[frozenset[Origin]] = ()) -> list[str]:
     """Return the columns of a candidate by which its rows may be drawn together."""
     needs = [*candidate.needs, *more]
-    columns = sorted({column for need in needs for one in need for leaf, column in query.same(one) if leaf == candidate.leaf})
+    columns = sorted(
+        {column for need in needs for one in need for leaf, column in query.same(one) if leaf == candidate.leaf}
+    )
     return [
         column
         for column in columns

@@ -150,24 +150,42 @@ class Query:
         if kind == "JOIN":
             join = part["join_type"]
             if part["ref_type"] not in {"REGULAR", "CROSS", "NATURAL"} or join not in {
-                "INNER", "OUTER", "FULL", *_ONE_SIDED,
+                "INNER",
+                "OUTER",
+                "FULL",
+                *_ONE_SIDED,
             }:
                 raise UnknownShapeError(f"a join of type {part['ref_type']} {join}")
             full = join in {"OUTER", "FULL"}
             first = len(block.sources)
             self._from(part["left"], block, outer, conditions, additive=additive and not full and join != "RIGHT")
             middle = len(block.sources)
-            self._from(part["right"], block, outer, conditions, additive=additive and not full and join not in {
-                "LEFT", "SEMI", "ANTI",
-            })
+            self._from(
+                part["right"],
+                block,
+                outer,
+                conditions,
+                additive=additive
+                and not full
+                and join
+                not in {
+                    "LEFT",
+                    "SEMI",
+                    "ANTI",
+                },
+            )
             side = None if join == "INNER" else "full" if full else _ONE_SIDED[join]
             own = block.sources[middle:] if side == "right" else block.sources[first:middle] if side == "left" else []
             numbers = {origin[0] for source in own for origin in source.columns.values() if origin}
             if part["condition"] is not None:
                 conditions.append((part["condition"], side, numbers))
             for name in part["using_columns"]:
-                left = next((s.columns[name.lower()] for s in block.sources[first:middle] if name.lower() in s.columns), None)
-                right = next((s.columns[name.lower()] for s in block.sources[middle:] if name.lower() in s.columns), None)
+                left = next(
+                    (s.columns[name.lower()] for s in block.sources[first:middle] if name.lower() in s.columns), None
+                )
+                right = next(
+                    (s.columns[name.lower()] for s in block.sources[middle:] if name.lower() in s.columns), None
+                )
                 self._link(left, right, side, numbers)
         elif kind == "BASE_TABLE":
             name = str(DatasetName(part["schema_name"], part["table_name"]))

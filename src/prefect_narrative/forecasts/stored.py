@@ -4,9 +4,10 @@ A sample is of units: rows, or all rows with the same value of a key. Each unit 
 its id or key and of a seed, and is in the sample where that is below the sample's share (Bernoulli sampling; with a
 key: Hadjieleftheriou, Yu, Koudas and Srivastava, Hashed samples, VLDB 2008).
 
-Of a dataset that is joined to a sample, the rows are kept that belong to it: a join synopsis (Acharya, Gibbons, Poosala
-and Ramaswamy, Join synopses for approximate query answering, SIGMOD 1999), so that a join of samples loses nothing. Each
-of these rows has the least number of the units to which it belongs, so that a smaller share can be read out of it.
+Of a dataset that is joined to a sample, the rows are kept that belong to it: a join synopsis (Acharya, Gibbons,
+Poosala and Ramaswamy, Join synopses for approximate query answering, SIGMOD 1999), so that a join of samples loses
+nothing. Each of these rows has the least number of the units to which it belongs, so that a smaller share can be read
+out of it.
 """
 
 # ruff: noqa: S608  (identifiers are quoted, values are numbers; the plane checks the whole)
@@ -201,9 +202,7 @@ class Samples:
             if old:
                 asked = sorted(old, key=lambda one: (one.name, one.snapshot_id))
                 found = self.plane.freshness(asked, self.at)
-                self.seen.changed |= {
-                    (one, self.at): now.changed for one, now in zip(asked, found, strict=True)
-                }
+                self.seen.changed |= {(one, self.at): now.changed for one, now in zip(asked, found, strict=True)}
         return self._heads
 
     def _known(self, spec: Spec) -> Kept | None:
@@ -287,9 +286,7 @@ class Samples:
         stage = self._stage(spec, sql, relations)
         return self._described(spec, share, stage), stage
 
-    def _take_belonging(
-        self, spec: Spec, parent: Kept, staged: Stage | None
-    ) -> tuple[Kept, Stage | None, str]:
+    def _take_belonging(self, spec: Spec, parent: Kept, staged: Stage | None) -> tuple[Kept, Stage | None, str]:
         relation: Relation = staged if staged is not None else self.relation(parent, None, unit=True)
         of = dataset_name(spec.dataset)
         table = f"{quoted(of.schema)}.{quoted(of.table)}"

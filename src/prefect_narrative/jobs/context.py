@@ -211,10 +211,12 @@ class JobContext:
         """
         self._message, self._span = message, (start, until)
 
-    def describe(self, *, dataset: str | None = None, sources: Sequence[str] | None = None) -> None:
-        """Say which dataset the job writes or describes, and which it reads."""
+    def describe(
+        self, *, dataset: str | None = None, sources: Sequence[str] | None = None, forecast_job_id: JobId | None = None
+    ) -> None:
+        """Say which dataset the job writes or describes, which it reads, and which job has forecast it."""
         try:
-            self._store.describe(self.job_id, dataset=dataset, sources=sources)
+            self._store.describe(self.job_id, dataset=dataset, sources=sources, forecast_job_id=forecast_job_id)
         except (JobTableUnavailableError, KeyError) as exc:
             logger.warning("Job %s could not be described: %s", self.job_id, exc)
 

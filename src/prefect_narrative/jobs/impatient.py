@@ -151,8 +151,17 @@ class ImpatientJobStore(JobStore):
         self._hurry(lambda: self._table.add_failure(job_id, failure))
 
     @override
-    def describe(self, job_id: JobId, *, dataset: str | None = None, sources: Sequence[str] | None = None) -> None:
-        self._hurry(lambda: self._table.describe(job_id, dataset=dataset, sources=sources))
+    def describe(
+        self,
+        job_id: JobId,
+        *,
+        dataset: str | None = None,
+        sources: Sequence[str] | None = None,
+        forecast_job_id: JobId | None = None,
+    ) -> None:
+        self._hurry(
+            lambda: self._table.describe(job_id, dataset=dataset, sources=sources, forecast_job_id=forecast_job_id)
+        )
 
     @override
     def add_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:

@@ -206,8 +206,19 @@ class SqlJobStore(JobStore):
         self._change(job_id, lambda row: (work.fail(row, failure, self._clock()), None))
 
     @override
-    def describe(self, job_id: JobId, *, dataset: str | None = None, sources: Sequence[str] | None = None) -> None:
-        self._change(job_id, lambda row: (work.describe(row, self._clock(), dataset=dataset, sources=sources), None))
+    def describe(
+        self,
+        job_id: JobId,
+        *,
+        dataset: str | None = None,
+        sources: Sequence[str] | None = None,
+        forecast_job_id: JobId | None = None,
+    ) -> None:
+        def said(row: Row) -> tuple[Row, None]:
+            now = self._clock()
+            return work.describe(row, now, dataset=dataset, sources=sources, forecast_job_id=forecast_job_id), None
+
+        self._change(job_id, said)
 
     @override
     def add_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:

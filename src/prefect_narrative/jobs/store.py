@@ -210,8 +210,15 @@ class JobStore(JobReader):
         """
 
     @abstractmethod
-    def describe(self, job_id: JobId, *, dataset: str | None = None, sources: Sequence[str] | None = None) -> None:
-        """Say what the job writes and reads; None leaves what is there."""
+    def describe(
+        self,
+        job_id: JobId,
+        *,
+        dataset: str | None = None,
+        sources: Sequence[str] | None = None,
+        forecast_job_id: JobId | None = None,
+    ) -> None:
+        """Say what the job writes and reads, and which job has forecast it; None leaves what is there."""
 
     @abstractmethod
     def add_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:

@@ -8,7 +8,7 @@ from prefect_narrative.costs import Cost
 from prefect_narrative.errors import SupersededError
 from prefect_narrative.jobs.charging import charges_of
 from prefect_narrative.jobs.projection import event_of
-from prefect_narrative.jobs.record import Executor, Failure, JobEvent, Progress, Usage
+from prefect_narrative.jobs.record import Executor, Failure, JobEvent, JobId, Progress, Usage
 from prefect_narrative.jobs.row import Row, is_guess, is_report, storable
 from prefect_narrative.jobs.states import JobState
 
@@ -121,12 +121,20 @@ def _is_same(one: Failure, other: Failure) -> bool:
     return (one.at, one.code, one.message) == (other.at, other.code, other.message)
 
 
-def describe(row: Row, now: datetime, *, dataset: str | None, sources: Sequence[str] | None) -> Row:
-    """Return the row that says what the job writes and reads; None leaves what is there."""
+def describe(
+    row: Row,
+    now: datetime,
+    *,
+    dataset: str | None,
+    sources: Sequence[str] | None,
+    forecast_job_id: JobId | None = None,
+) -> Row:
+    """Return the row that says what the job writes and reads, and who has forecast it; None leaves what is there."""
     after = row.model_copy(
         update={
             "dataset": row.dataset if dataset is None else storable(dataset),
             "sources": row.sources if sources is None else storable(tuple(sources)),
+            "forecast_job_id": row.forecast_job_id if forecast_job_id is None else forecast_job_id,
         }
     )
     return row if after == row else after.model_copy(update={"updated_at": now})

@@ -547,9 +547,7 @@ class Plane(Protocol):
         """
         ...
 
-    def look(
-        self, text: str, at: int, relations: Mapping[str, Relation]
-    ) -> Sequence[tuple[Any, ...]]:
+    def look(self, text: str, at: int, relations: Mapping[str, Relation]) -> Sequence[tuple[Any, ...]]:
         """Return what a query of ours yields over row samples, datasets and stages; checked as any query of ours.
 
         Raises:

@@ -138,7 +138,8 @@ class Metadata:
         found = execute(
             "SELECT 'data', table_id, data_file_id, begin_snapshot, end_snapshot, record_count, file_size_bytes "
             f"FROM {METADATA}.ducklake_data_file WHERE table_id IN ({self._ids}) UNION ALL "
-            "SELECT 'deletions', data_file_id, delete_file_id, begin_snapshot, end_snapshot, delete_count, file_size_bytes "
+            "SELECT 'deletions', data_file_id, delete_file_id, begin_snapshot, end_snapshot, delete_count, "
+            "file_size_bytes "
             f"FROM {METADATA}.ducklake_delete_file WHERE table_id IN ({self._ids})"
         )
         for kind, owner, file, begin, end, rows, size in found:
@@ -299,7 +300,7 @@ def _column_of(text: str, columns: Sequence[Column]) -> Column | None:
     return max(fitting, key=lambda column: len(column.name), default=None)
 
 
-def _condition(text: str, column: Column) -> str | None:
+def _condition(text: str, column: Column) -> str | None:  # noqa: PLR0911  (one for each form)
     """Return when a file may have rows that pass a filter on one column; None where the filter is not understood."""
     text = text.removeprefix(_OPTIONAL)
     for word, joined in ((" OR ", " OR "), (" AND ", " AND ")):
