@@ -18,7 +18,7 @@ from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.hooks import here
 from prefect_narrative.jobs.prefect_runs import PrefectRuns
 from prefect_narrative.jobs.reconciler import look
-from prefect_narrative.jobs.record import PARENT_TAG, SOURCE_TAG, Job
+from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.retries import has_ended
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import JobTableUnavailableError
