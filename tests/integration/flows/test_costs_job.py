@@ -153,7 +153,9 @@ def test_a_period_is_the_sum_of_its_jobs(platform: Platform, applied: None) -> N
     prices, usage = Prices.default(), []
     for number in range(3):
         job_id = uuid4()
-        store.apply(observed(job_id, "RUNNING", day, type=f"t{number % 2}", tags=("a",)), cause="test")
+        store.apply(
+            observed(job_id, "RUNNING", day - timedelta(hours=1), type=f"t{number % 2}", tags=("a",)), cause="test"
+        )
         used = Job.model_fields["usage"].default.model_copy(update={"cpu_seconds": number + 1.0})
         if number:
             store.add_usage(job_id, 1, used, cost_of(quantities_of("t", used), prices))  # type: ignore[arg-type]
