@@ -179,9 +179,7 @@ def test_a_period_is_the_sum_of_its_jobs(platform: Platform, applied: None) -> N
         ({"until": "P1D", "group_by": "tag"}, "cost_question", "Given was until and group_by."),
         ({"job_id": str(UUID(int=1))}, "job_not_found", "There is no job 00000000-0000-0000-0000-000000000001."),
         ({"since": "P1D", "until": "P2D"}, "invalid_period", "The period goes backwards"),
-        ({"since": "2999-01-01"}, "invalid_period", "since = '2999-01-01' lies in the future"),
         ({"operation": {"type": "creat-dataset"}}, "job_type_not_found", "Nearest: create-dataset"),
-        ({"operation": {"type": "xyz"}}, "job_type_not_found", ", create-dataset, create-materialized-view, "),
         ({"operation": {"type": "create-dataset", "input": {"nam": "x"}}}, "refused_input", "'nam' was unexpected"),
         ({"operation": {"type": "sample-dataset", "input": {"rows": 0}}}, "refused_input", "rows: 0 is less than"),
         (
