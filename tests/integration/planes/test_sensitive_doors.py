@@ -95,8 +95,8 @@ def test_marks_are_set_and_taken_away_later(people: Plane) -> None:
     assert mark(people, "later", ["mail"], sensitive=False) == ()
     assert people.dataset("later").properties == {"description": "who"}
     assert Sensitivity(people).of_dataset("laters") == {"m"}, "its rows were made from sensitive ones"
-    with pytest.raises(ColumnNotFoundError, match=r"'later' has no column 'mial'. Nearest: Mail"):
-        mark(people, "later", ["mial"], sensitive=True)
+    with pytest.raises(ColumnNotFoundError, match=r"'later' has no column 'Mai'. Nearest: Mail"):
+        mark(people, "later", ["Mai"], sensitive=True)
 
 
 def test_marks_are_set_though_others_write(people: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
