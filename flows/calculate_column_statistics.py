@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.job import job, step
+from prefect_narrative.planes.column_statistics import Statistic
 from prefect_narrative.planes.plane import Plane, Published
-from prefect_narrative.planes.profile import Statistic
 from prefect_narrative.profiles.calculating import Request, calculate
-from prefect_narrative.profiles.profile import DEFAULT_HISTOGRAM, HistogramInput, Statistics
+from prefect_narrative.profiles.dataset_profile import DEFAULT_HISTOGRAM, HistogramInput, Statistics
 from prefect_narrative.profiles.quality import flags
 from prefect_narrative.profiles.reading import profile
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from prefect_narrative.flows.artifacts import key_of, put_artifact
 
+from prefect_narrative.profiles.dataset_profile import Profile
 from prefect_narrative.profiles.drawing import HEADS, cells
-from prefect_narrative.profiles.profile import Profile
 
 LARGEST = 500_000
 """Characters; columns that would make the text larger are left out of it."""

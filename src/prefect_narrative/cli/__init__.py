@@ -50,9 +50,11 @@ def make_app() -> App:
     jobs.command(f"{here}.job_actions:cancel", name="cancel", help="Cancel a job.")
     jobs.command(f"{here}.job_actions:retry", name="retry", help="Open a failed or cancelled job again.")
     app.command(jobs)
-    datasets = App(name="datasets", help="List and show datasets and views.")
+    datasets = App(name="datasets", help="List and show datasets and views, and say which columns are sensitive.")
     datasets.command(f"{here}.datasets:list_datasets", name="list", help="List datasets and views.")
     datasets.command(f"{here}.datasets:show", name="show", help="Show one dataset or view.")
+    datasets.command(f"{here}.marks:mark", name="mark", help="Mark columns as sensitive.")
+    datasets.command(f"{here}.marks:unmark", name="unmark", help="Take the mark of sensitive columns away.")
     app.command(datasets)
     views = App(name="views", help="List, show, drop, pause and resume materialized views.")
     views.command(f"{here}.views:list_views", name="list", help="List views: freshness, last refresh, next one.")
@@ -71,8 +73,8 @@ def make_app() -> App:
     forecasts.command(f"{here}.forecasts:list_forecasts", name="list", help="List forecasts, newest first.")
     forecasts.command(f"{here}.forecasts:accuracy", name="accuracy", help="Compare forecasts with what followed.")
     app.command(forecasts)
-    app.command(f"{here}.profile:profile", name="profile", help="Show what the columns of a dataset are like.")
     app.command(f"{here}.costs:costs", name="costs", help="Add up what the jobs of a period have cost.")
+    app.command(f"{here}.profiles:profile", name="profile", help="Show what the columns of a dataset are like.")
     app.command(f"{here}.datasets:query", name="query", help="Run one SELECT and print its first rows.")
     return app
 

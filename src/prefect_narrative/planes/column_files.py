@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prefect_narrative.planes.column_statistics import Statistic
 from prefect_narrative.planes.connection import METADATA
 from prefect_narrative.planes.json_values import fetched, json_value
-from prefect_narrative.planes.profile import Statistic
 
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType

@@ -17,6 +17,7 @@ from prefect_narrative.planes import importing, row_samples, sample_store, scans
 from prefect_narrative.planes.binding import described_over
 from prefect_narrative.planes.catalog import Catalog, Table
 from prefect_narrative.planes.check import QueryCheck, Runnable
+from prefect_narrative.planes.column_statistics import DatasetProfile, HistogramOptions, KeptStatistics, Statistic
 from prefect_narrative.planes.columns import chosen
 from prefect_narrative.planes.connection import (
     ENGINE,
@@ -65,7 +66,6 @@ from prefect_narrative.planes.plane import (
     Stage,
     Write,
 )
-from prefect_narrative.planes.profile import DatasetProfile, HistogramOptions, KeptStatistics, Statistic
 from prefect_narrative.planes.profiling import Wanted as WantedProfile
 from prefect_narrative.planes.profiling import profile_dataset
 from prefect_narrative.planes.publishing import Publisher, create_internal_tables, find, found_publication

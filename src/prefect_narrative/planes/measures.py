@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from prefect_narrative.planes.column_statistics import Family, HistogramOptions, Statistic
 from prefect_narrative.planes.json_values import LENGTH, SHORTENED, fetched, json_value
-from prefect_narrative.planes.profile import Family, HistogramOptions, Statistic
 
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 from uuid import UUID
 
-from prefect_narrative.planes.profile import DatasetProfile, HistogramOptions, KeptStatistics, Statistic
+from prefect_narrative.planes.column_statistics import DatasetProfile, HistogramOptions, KeptStatistics, Statistic
 
 
 @dataclass(frozen=True)

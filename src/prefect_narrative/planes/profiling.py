@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect_narrative.planes.catalog import Catalog
 from prefect_narrative.planes.column_files import ColumnFiles
-from prefect_narrative.planes.columns import kind_of, named_columns
-from prefect_narrative.planes.connection import execute_one
-from prefect_narrative.planes.measures import family_of, grouped, scanned
-from prefect_narrative.planes.names import quoted
-from prefect_narrative.planes.plane import Column
-from prefect_narrative.planes.profile import (
+from prefect_narrative.planes.column_statistics import (
     OF_FAMILY,
     SHOWING_VALUES,
     STATISTICS,
@@ -27,6 +22,11 @@ from prefect_narrative.planes.profile import (
     HistogramOptions,
     Statistic,
 )
+from prefect_narrative.planes.columns import kind_of, named_columns
+from prefect_narrative.planes.connection import execute_one
+from prefect_narrative.planes.measures import family_of, grouped, scanned
+from prefect_narrative.planes.names import quoted
+from prefect_narrative.planes.plane import Column
 
 if TYPE_CHECKING:
     import duckdb

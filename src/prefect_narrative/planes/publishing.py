@@ -10,12 +10,12 @@ from uuid import UUID
 from prefect_narrative.errors import NarrativeError
 from prefect_narrative.planes import row_samples, sample_store, statistics_store
 from prefect_narrative.planes.catalog import Catalog
+from prefect_narrative.planes.column_statistics import KeptStatistics
 from prefect_narrative.planes.connection import LAKE, Place
 from prefect_narrative.planes.errors import FencedError, PublicationUnknownError
 from prefect_narrative.planes.failures import said, translated
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, literal
 from prefect_narrative.planes.plane import Guard, KeptSample, Published, RowSample, Stage, Write
-from prefect_narrative.planes.profile import KeptStatistics
 from prefect_narrative.planes.writing import DATASETS, DatasetWriter
 
 if TYPE_CHECKING:

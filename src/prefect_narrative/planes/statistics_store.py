@@ -9,9 +9,9 @@ dataset and snapshot. Of each dataset those of the newest snapshots are kept.
 import json
 from uuid import UUID
 
+from prefect_narrative.planes.column_statistics import KeptStatistics
 from prefect_narrative.planes.internal_tables import Execute, is_there, path_of
 from prefect_narrative.planes.internal_tables import prepare as prepare_table
-from prefect_narrative.planes.profile import KeptStatistics
 
 TABLE = "statistics"
 STATISTICS = path_of(TABLE)

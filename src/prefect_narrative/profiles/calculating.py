@@ -7,11 +7,11 @@ from typing import ClassVar
 from uuid import UUID
 
 from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.planes.column_statistics import STATISTICS, HistogramOptions, Statistic
 from prefect_narrative.planes.columns import named_columns
 from prefect_narrative.planes.plane import Column, Plane
-from prefect_narrative.planes.profile import STATISTICS, HistogramOptions, Statistic
 from prefect_narrative.planes.profiling import GROUPING
-from prefect_narrative.profiles.profile import (
+from prefect_narrative.profiles.dataset_profile import (
     DEFAULT_HISTOGRAM,
     ColumnStatistics,
     HistogramInput,

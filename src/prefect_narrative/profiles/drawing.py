@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_narrative.planes.json_values import LENGTH, SHORTENED
-from prefect_narrative.profiles.profile import ShownColumn
+from prefect_narrative.profiles.dataset_profile import ShownColumn
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -6,9 +6,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from prefect_narrative.planes.profile import APPROXIMATE_ERROR
+from prefect_narrative.planes.column_statistics import APPROXIMATE_ERROR
 from prefect_narrative.profiles import drawing
-from prefect_narrative.profiles.profile import Profile, ShownColumn
+from prefect_narrative.profiles.dataset_profile import Profile, ShownColumn
 
 WIDTH, HEIGHT = 420, 110
 """Of a plot, in pixels."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect_narrative.planes.profile import Statistic
+from prefect_narrative.planes.column_statistics import Statistic
 
 MANY_NULLS = 0.2
 """Share of NULLs from which a column is flagged."""

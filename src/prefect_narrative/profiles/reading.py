@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from prefect_narrative.errors import FailureKind, NarrativeError
+from prefect_narrative.planes.column_statistics import Statistic
 from prefect_narrative.planes.plane import Column, Plane, SourceVersion
-from prefect_narrative.planes.profile import Statistic
-from prefect_narrative.profiles.profile import Profile, ShownColumn, Standing, Statistics
+from prefect_narrative.profiles.dataset_profile import Profile, ShownColumn, Standing, Statistics
 from prefect_narrative.profiles.quality import flags
 from prefect_narrative.views.sensitivity import Sensitivity
 

@@ -108,7 +108,7 @@ def test_jobs_cost_what_they_used_at_the_prices_of_their_time(
 def test_an_operation_is_estimated_by_jobs_like_it(platform: Platform, dataset: Job) -> None:
     with platform.plane() as plane:
         size = plane.dataset("trips").bytes
-    source = {"source": "trips", "rows": 3, "bytes": size}
+    source = {"source": "trips", "rows": 2, "bytes": size}
     view = {"type": "create-materialized-view", "input": {"name": "cities", "query": CITIES}}
     by_size = asked(platform, operation=view)
     assert by_size.model_dump(mode="json") == {
@@ -153,7 +153,9 @@ def test_a_period_is_the_sum_of_its_jobs(platform: Platform, applied: None) -> N
     prices, usage = Prices.default(), []
     for number in range(3):
         job_id = uuid4()
-        store.apply(observed(job_id, "RUNNING", day, type=f"t{number % 2}", tags=("a",)), cause="test")
+        store.apply(
+            observed(job_id, "RUNNING", day - timedelta(hours=1), type=f"t{number % 2}", tags=("a",)), cause="test"
+        )
         used = Job.model_fields["usage"].default.model_copy(update={"cpu_seconds": number + 1.0})
         if number:
             store.add_usage(job_id, 1, used, cost_of(quantities_of("t", used), prices))  # type: ignore[arg-type]
@@ -177,9 +179,7 @@ def test_a_period_is_the_sum_of_its_jobs(platform: Platform, applied: None) -> N
         ({"until": "P1D", "group_by": "tag"}, "cost_question", "Given was until and group_by."),
         ({"job_id": str(UUID(int=1))}, "job_not_found", "There is no job 00000000-0000-0000-0000-000000000001."),
         ({"since": "P1D", "until": "P2D"}, "invalid_period", "The period goes backwards"),
-        ({"since": "2999-01-01"}, "invalid_period", "since = '2999-01-01' lies in the future"),
         ({"operation": {"type": "creat-dataset"}}, "job_type_not_found", "Nearest: create-dataset"),
-        ({"operation": {"type": "xyz"}}, "job_type_not_found", "There are: calculate-costs, clean-up"),
         ({"operation": {"type": "create-dataset", "input": {"nam": "x"}}}, "refused_input", "'nam' was unexpected"),
         ({"operation": {"type": "sample-dataset", "input": {"rows": 0}}}, "refused_input", "rows: 0 is less than"),
         (

@@ -13,7 +13,7 @@ import numpy as np
 
 from prefect_narrative.planes import Plane, Write
 from prefect_narrative.profiles.calculating import Request, calculate
-from prefect_narrative.profiles.profile import ColumnStatistics, Statistics
+from prefect_narrative.profiles.dataset_profile import ColumnStatistics, Statistics
 from prefect_narrative.settings import Settings
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

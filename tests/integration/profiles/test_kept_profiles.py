@@ -12,6 +12,7 @@ from prefect_narrative.flows.statistics_artifact import markdown
 from profile_samples import NOON, by_name, keep, make, measured
 
 from prefect_narrative.cli import main
+from prefect_narrative.planes.column_statistics import SHOWING_VALUES
 from prefect_narrative.planes.ducklake import DuckLakePlane
 from prefect_narrative.planes.errors import (
     AmbiguousColumnError,
@@ -20,12 +21,11 @@ from prefect_narrative.planes.errors import (
     FencedError,
     SnapshotNotFoundError,
 )
-from prefect_narrative.planes.profile import SHOWING_VALUES
 from prefect_narrative.planes.sensitive import SENSITIVE
 from prefect_narrative.planes.statistics_store import KEPT_SNAPSHOTS
 from prefect_narrative.profiles.calculating import NoStatisticsError, Request, calculate
+from prefect_narrative.profiles.dataset_profile import Profile, Statistics
 from prefect_narrative.profiles.page import page
-from prefect_narrative.profiles.profile import Profile, Statistics
 from prefect_narrative.profiles.reading import StatisticsNotFoundError, profile
 
 SECRET = "topsecret"

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from profile_samples import by_name, check_column, make, measured, number_of
 
 from prefect_narrative.planes import Write
+from prefect_narrative.planes.column_statistics import OF_FAMILY, STATISTICS
 from prefect_narrative.planes.ducklake import DuckLakePlane
 from prefect_narrative.planes.names import literal
-from prefect_narrative.planes.profile import OF_FAMILY, STATISTICS
-from prefect_narrative.profiles.profile import HistogramInput
+from prefect_narrative.profiles.dataset_profile import HistogramInput
 
 ODD_FLOATS = [math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1e-300, 1.0, 1 + 2**-52, 1e15, -1e15]
 TYPES: dict[str, st.SearchStrategy[Any]] = {

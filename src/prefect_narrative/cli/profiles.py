@@ -16,8 +16,8 @@ from prefect_narrative.cli.output import Output
 from prefect_narrative.cli.view_records import ago
 from prefect_narrative.planes.columns import named_columns
 from prefect_narrative.planes.plane import Column
+from prefect_narrative.profiles.dataset_profile import Profile
 from prefect_narrative.profiles.drawing import HEADS, cells
-from prefect_narrative.profiles.profile import Profile
 from prefect_narrative.profiles.reading import profile as read_profile
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_narrative.planes.profile import SHOWING_VALUES, ColumnProfile, Family, KeptStatistics, Statistic
+from prefect_narrative.planes.column_statistics import SHOWING_VALUES, ColumnProfile, Family, KeptStatistics, Statistic
 
 MAX_BINS = 1000
 
