@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from prefect_narrative.forecasts.fingerprints import fingerprint
 from prefect_narrative.forecasts.history import PastRun, Taken
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.hooks import here
-from prefect_narrative.jobs.record import Job, JobFilter
+from prefect_narrative.jobs.record import Job, JobFilter, JobId
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import MAX_PAGE, JobReader
 from prefect_narrative.planes.errors import QueryRefusedError
@@ -172,7 +171,7 @@ def view_queries(plane: Plane) -> dict[str, str]:
     return found
 
 
-def tie_forecast(query: str, data_plane: str) -> UUID | None:
+def tie_forecast(query: str, data_plane: str) -> JobId | None:
     """Say in this job's record which job has forecast the query that it runs; it does not matter if that fails."""
     try:
         store, _ = here()
@@ -180,8 +179,9 @@ def tie_forecast(query: str, data_plane: str) -> UUID | None:
             known = fingerprints.of(query)
         for job in completed(store, FORECAST, data_plane):
             if known is not None and (job.result or {}).get("fingerprint") == known:
-                current_job().describe(forecast_job_id=job.job_id)
-                return job.job_id
+                found = JobId(job.job_id)
+                current_job().describe(forecast_job_id=found)
+                return found
     except Exception as error:
         logger.warning("It could not be told which job has forecast this query: %s", type(error).__name__)
     return None

@@ -366,7 +366,7 @@ def _asks_for_extreme(node: Node) -> bool:
     """Return whether a query asks for the rows with the largest or smallest value: there is one, if not more."""
     for one in inside(node["where_clause"]):
         for side in ("left", "right"):
-            asked = one.get(side) if one.get("type") in EQUAL else None
+            asked = one[side] if one.get("class") == "COMPARISON" and one["type"] in EQUAL else None
             if asked and asked.get("class") == "SUBQUERY" and asked["subquery_type"] == "SCALAR":
                 listed = asked["subquery"]["node"].get("select_list", [])
                 return len(listed) == 1 and str(listed[0].get("function_name")).lower() in {"max", "min"}

@@ -26,6 +26,9 @@ FREQUENT = 50
 FEW = 30
 """Classes seen once up to which their number itself is uncertain."""
 
+UNEQUAL = 1.0
+"""Squared coefficient of variation of the classes' sizes above which nothing but the bounds is sure."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -115,7 +118,7 @@ def classes(seen: Mapping[int, int], share: float) -> Estimate:
         return known(distinct) if min(seen) > 3 else Estimate(distinct, distinct, distinct + 1)
     rare = {count: number for count, number in seen.items() if count <= FREQUENT}
     common = distinct - sum(rare.values())
-    first, second = _jackknives(rare, share)
+    first, second, variation = _jackknives(rare, share)
     twice = float(seen.get(2, 0))
     chao = distinct + (1 - share) * once * (once - 1) / (2 * (twice + 1))
     point = min(max(common + second, distinct), most)
@@ -124,24 +127,29 @@ def classes(seen: Mapping[int, int], share: float) -> Estimate:
     spread = Z * _deviation(once, twice, share)
     low = max(distinct, min(candidates) - spread)
     high = min(most + Z * math.sqrt(once) / share, max(candidates) + spread)
+    if variation > UNEQUAL:  # then every estimator may be far too low
+        high = max(high, most + Z * math.sqrt(once) / share)
     if once <= FEW:  # so few tell little about those that were not seen: the middle of what is possible
         high = max(high, min(most, distinct - once + _poisson_high(once) / math.sqrt(share)))
     return Estimate(point, min(low, point), max(high, point))
 
 
-def _jackknives(seen: Mapping[int, int], share: float) -> tuple[float, float]:
-    """Return the first- and the second-order jackknife's number of classes."""
+def _jackknives(seen: Mapping[int, int], share: float) -> tuple[float, float, float]:
+    """Return the first- and the second-order jackknife's number of classes, and how unequal the classes are.
+
+    The latter is the square of the coefficient of variation of their sizes.
+    """
     distinct = float(sum(seen.values()))
     rows = float(sum(count * number for count, number in seen.items()))
     once = float(seen.get(1, 0))
     if not once or not rows:
-        return distinct, distinct
+        return distinct, distinct, 0.0
     left = 1 - (1 - share) * once / rows
     first = distinct / left
     pairs = float(sum(count * (count - 1) * number for count, number in seen.items()))
     variation = max(0.0, first / rows**2 * pairs + first * share / rows - 1)
     second = (distinct - once * (1 - share) * math.log(1 - share) * variation / share) / left
-    return first, second
+    return first, second, variation
 
 
 def _deviation(once: float, twice: float, share: float) -> float:

@@ -102,6 +102,7 @@ class Query:
         self.leaves: list[Leaf] = []
         self.links: list[Link] = []
         self._parents: dict[Origin, Origin] = {}
+        self._unnamed = 0
         self.top = self._query(self.node, [])
 
     def same(self, origin: Origin) -> set[Origin]:
@@ -201,6 +202,9 @@ class Query:
             }
             block.sources.append(Source(leaf.alias.lower(), columns, leaf=leaf, additive=additive))
         elif kind == "SUBQUERY":
+            if not part["alias"]:  # it gets a name, as the engine gives it one, so that its columns can be qualified
+                self._unnamed += 1
+                part["alias"] = "unnamed_subquery" if self._unnamed == 1 else f"unnamed_subquery{self._unnamed}"
             inner = self._query(part["subquery"]["node"], outer)
             names = [name.lower() for name, _ in inner.outputs]
             aliases = [alias.lower() for alias in part["column_name_alias"]]
