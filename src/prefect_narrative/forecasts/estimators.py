@@ -26,7 +26,7 @@ FREQUENT = 50
 FEW = 30
 """Classes seen once up to which their number itself is uncertain."""
 
-UNEQUAL = 1.0
+UNEQUAL = 0.25
 """Squared coefficient of variation of the classes' sizes above which nothing but the bounds is sure."""
 
 

@@ -66,7 +66,7 @@ FORMS = {
     "distinct on": "SELECT DISTINCT ON (page) page, age FROM visits ORDER BY age",
     "join": "SELECT v.visit, p.name FROM visits v JOIN people p USING (person) WHERE p.region = 3",
     "left join": "SELECT p.name FROM people p LEFT JOIN visits v ON v.person = p.person AND v.age < 3",
-    "anti join": "SELECT 1 FROM people p WHERE NOT EXISTS (SELECT 1 FROM visits v WHERE v.person = p.person AND age < 9)",
+    "anti join": "SELECT 1 FROM people p WHERE NOT EXISTS (FROM visits v WHERE v.person = p.person AND age < 9)",
     "with": "WITH b AS (SELECT person, count(*) n FROM visits GROUP BY person) SELECT * FROM b WHERE n > 4",
     "window": "SELECT * FROM (SELECT row_number() OVER (PARTITION BY person ORDER BY visit) n FROM visits) WHERE n < 3",
     "union all": "SELECT person FROM visits WHERE age = 1 UNION ALL SELECT person FROM people",
