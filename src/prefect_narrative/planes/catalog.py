@@ -198,11 +198,14 @@ class Catalog:
             )
         return result
 
-    def descriptions(self, at: int) -> list[Description]:
-        """Return what all datasets are, by name."""
-        described = self._properties(at)
+    def descriptions(self, at: int, names: Collection[str] | None = None) -> list[Description]:
+        """Return what datasets are, by name; of those that are named (None: all) those that are there."""
+        tables = self.tables(at)
+        wanted = sorted(tables if names is None else tables.keys() & set(names))
+        described = self._properties(at, None if names is None else wanted)
         found = []
-        for name, table in sorted(self.tables(at).items()):
+        for name in wanted:
+            table = tables[name]
             kind, properties = described.get(name, ("dataset", {}))
             found.append(Description(name, "view" if kind == "view" else "dataset", table.table_id, properties))
         return found

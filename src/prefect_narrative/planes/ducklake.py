@@ -39,6 +39,7 @@ from prefect_narrative.planes.errors import (
 from prefect_narrative.planes.failures import quotes_values, translated
 from prefect_narrative.planes.feeds import changes_since, check_feeds, lost
 from prefect_narrative.planes.ingestion import aged
+from prefect_narrative.planes.inlining import settle_inlining
 from prefect_narrative.planes.lock import PublishLock
 from prefect_narrative.planes.names import DatasetName, dataset_name
 from prefect_narrative.planes.plane import (
@@ -150,12 +151,12 @@ class DuckLakePlane:
 
         return self._run(work)
 
-    def descriptions(self, at: int | None = None) -> Sequence[Description]:
-        """Return what all datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`."""
+    def descriptions(self, at: int | None = None, names: Collection[str] | None = None) -> Sequence[Description]:
+        """Return what datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`."""
 
         def work() -> list[Description]:
             catalog = self._catalog()
-            return catalog.descriptions(catalog.resolve(at))
+            return catalog.descriptions(catalog.resolve(at), names)
 
         return self._run(work)
 
@@ -582,6 +583,7 @@ class DuckLakePlane:
             connection = open_writer(self._place, self._settings, self._spilling(), unfinished)
             try:
                 create_internal_tables(connection)
+                settle_inlining(connection)
                 connection.execute("USE memory")
                 connection.execute(f"DETACH {LAKE}")
             finally:
@@ -610,6 +612,7 @@ class DuckLakePlane:
         self._running = None
         if self._writer is None:
             self._writer = open_writer(self._place, self._settings, self._spilling())
+            settle_inlining(self._writer)
         return self._writer
 
     def _stop_writing(self) -> None:

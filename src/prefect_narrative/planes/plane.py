@@ -285,8 +285,13 @@ class Plane(Protocol):
         """Return all datasets as of a snapshot (None: the newest), by name."""
         ...
 
-    def descriptions(self, at: int | None = None) -> Sequence[Description]:
-        """Return what all datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`."""
+    def descriptions(self, at: int | None = None, names: Collection[str] | None = None) -> Sequence[Description]:
+        """Return what datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`.
+
+        Args:
+            at: The snapshot.
+            names: Only those of these that are there; None: all.
+        """
         ...
 
     def dataset(self, name: str, at: int | None = None) -> Dataset:
