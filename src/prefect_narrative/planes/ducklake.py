@@ -3,7 +3,8 @@
 # ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from prefect_narrative.planes.connection import (
     Place,
     SpillFolder,
     execute_one,
+    one_moment,
     open_importer,
     open_reader,
     open_writer,
@@ -63,7 +65,7 @@ from prefect_narrative.planes.plane import (
     Stage,
     Write,
 )
-from prefect_narrative.planes.publishing import Publisher, create_internal_tables, find, found_publication
+from prefect_narrative.planes.publishing import Publisher, create_internal_tables, found_publication
 from prefect_narrative.planes.relations import with_relations
 from prefect_narrative.planes.sampled import Wanted, sample_dataset, sample_query
 from prefect_narrative.planes.sensitive import marked, withheld
@@ -113,6 +115,7 @@ class DuckLakePlane:
         self._usage = PlaneUsage()
         self._reads: tuple[CheckedQuery, set[int]] | None = None
         self._known_tables: dict[int, dict[str, Table]] = {}
+        self._moment: ExitStack | None = None
         self._closed = False
         self._make_place()
         self._engine = EngineThread(self.interrupt)
@@ -137,6 +140,18 @@ class DuckLakePlane:
 
         return self._run(work)
 
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Let all that is told within a block be of one moment: what others publish meanwhile is not seen."""
+        if self._moment is not None:
+            yield
+            return
+        self._run(self._begin_moment)
+        try:
+            yield
+        finally:
+            self._engine.call(self._end_moment)
+
     def snapshot(self) -> int:
         """Return the id of the newest snapshot."""
         return self._run(lambda: self._catalog().newest())
@@ -149,7 +164,7 @@ class DuckLakePlane:
             snapshot = catalog.resolve(at)
             return catalog.datasets(snapshot, catalog.tables(snapshot).values())
 
-        return self._run(work)
+        return self._look(work)
 
     def descriptions(self, at: int | None = None, names: Collection[str] | None = None) -> Sequence[Description]:
         """Return what datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`."""
@@ -158,7 +173,7 @@ class DuckLakePlane:
             catalog = self._catalog()
             return catalog.descriptions(catalog.resolve(at), names)
 
-        return self._run(work)
+        return self._look(work)
 
     def dataset(self, name: str, at: int | None = None) -> Dataset:
         """Return one dataset as of a snapshot (None: the newest)."""
@@ -168,7 +183,7 @@ class DuckLakePlane:
             snapshot = catalog.resolve(at)
             return catalog.datasets(snapshot, [catalog.table(name, snapshot)])[0]
 
-        return self._run(work)
+        return self._look(work)
 
     def exists(self, name: str) -> bool:
         """Return whether the newest snapshot has a dataset of that name."""
@@ -178,7 +193,7 @@ class DuckLakePlane:
             catalog = self._catalog()
             return key in catalog.tables(catalog.newest())
 
-        return self._run(work)
+        return self._look(work)
 
     def check(
         self, query: str, at: int | None = None, *, deltas: bool = False, relations: Collection[str] | None = None
@@ -192,7 +207,7 @@ class DuckLakePlane:
             self._require(catalog, self._checking().versions(checked))
             return checked
 
-        return self._run(work)
+        return self._look(work)
 
     def describe(
         self, query: CheckedQuery, at: int | None = None, given: Mapping[str, Sequence[Column]] | None = None
@@ -212,7 +227,7 @@ class DuckLakePlane:
                 shapes[table] = known or catalog.datasets(seen, [catalog.table(str(name), seen)])[0].columns
             return described_over(sql, shapes)
 
-        return self._run(work)
+        return self._look(work)
 
     def read(
         self,
@@ -291,7 +306,7 @@ class DuckLakePlane:
                 found.append(SourceVersion(key, catalog.table(key, version).table_id, version))
             return found
 
-        return self._run(work)
+        return self._look(work)
 
     def changed(self, seen: SourceVersion, at: int) -> bool:
         """Return whether a dataset's contents at snapshot `at` may differ from those that were seen."""
@@ -304,7 +319,7 @@ class DuckLakePlane:
                 return True
             return catalog.changed(seen.table_id, *sorted((seen.snapshot_id, at)))
 
-        return self._run(work)
+        return self._look(work)
 
     def changes(self, seen: SourceVersion, at: int) -> Changes:
         """Return how much a dataset has changed since contents that were seen, up to snapshot `at`."""
@@ -321,11 +336,11 @@ class DuckLakePlane:
             rows = catalog.sizes(at, [table])[table.table_id].rows
             return catalog.history.changes(seen, at, catalog.columns(at, table.table_id), rows)
 
-        return self._run(work)
+        return self._look(work)
 
     def has_state(self, view: str, at: int) -> bool:
         """Return whether a view has a hidden state in a snapshot."""
-        return self._run(lambda: str(dataset_name(view)) in self._catalog().states(at))
+        return self._look(lambda: self._catalog().state(str(dataset_name(view)), at) is not None)
 
     def aged(self, dataset: str, moment: datetime) -> Aged | None:
         """Return which rows of a dataset were ingested at a moment or before; None where none is known to be so old."""
@@ -335,7 +350,7 @@ class DuckLakePlane:
             connection = self._reading()
             return aged(lambda statement, values: connection.execute(statement, list(values)).fetchall(), name, moment)
 
-        return self._run(work)
+        return self._look(work)
 
     def freshness(self, seen: Sequence[SourceVersion], at: int) -> Sequence[Freshness]:
         """Return of many contents whether they may have changed since, up to snapshot `at`, and when they first did."""
@@ -345,11 +360,11 @@ class DuckLakePlane:
             catalog.require([at])
             return catalog.freshness(seen, at)
 
-        return self._run(work)
+        return self._look(work)
 
     def delta_lost(self, seen: SourceVersion, at: int) -> str | None:
         """Return why it can't be told what has changed in a dataset since it was seen; None where it can."""
-        return self._run(lambda: lost(self._catalog(), seen, at))
+        return self._look(lambda: lost(self._catalog(), seen, at))
 
     def stage_query(
         self,
@@ -373,6 +388,8 @@ class DuckLakePlane:
         name = str(dataset_name(dataset))
 
         def work() -> Stage:
+            if self._moment is not None:
+                raise ValueError("nothing can be staged while the plane is held steady")
             connection = self._reading()
             catalog = self._catalog()
             newest = catalog.newest()
@@ -457,10 +474,11 @@ class DuckLakePlane:
         """Return what a job has published, or None."""
 
         def work() -> Published | None:
-            row = find(self._reading(), job_id)
+            catalog = self._catalog()
+            row = catalog.publication(job_id, catalog.newest())
             return None if row is None or row[1] is None else found_publication(row[1])
 
-        return self._run(work)
+        return self._look(work)
 
     def fence(self, job_id: UUID, token: int) -> None:
         """See to it that no attempt with a lower token than this can publish any more."""
@@ -532,10 +550,33 @@ class DuckLakePlane:
             failed: duckdb.Error = error
         except duckdb.Error as error:
             failed = error
+        if self._moment is not None:  # after most errors nothing more can be asked in a transaction
+            self._engine.call(self._end_moment)
+            self._engine.call(self._begin_moment)
         told = translated(failed)
         if quotes_values(told) and self._may_quote_sensitive():
             raise withheld()  # with no trace of the engine's own error, which a log would print
         raise told from failed
+
+    def _look(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, which asks for many things of one moment and writes nothing."""
+
+        def looking() -> T:
+            if self._moment is not None:
+                return work()
+            with one_moment(self._reading()):
+                return work()
+
+        return self._run(looking)
+
+    def _begin_moment(self) -> None:
+        self._moment = ExitStack()
+        self._moment.enter_context(one_moment(self._reading()))
+
+    def _end_moment(self) -> None:
+        moment, self._moment = self._moment, None
+        if moment is not None:
+            moment.close()
 
     def _may_quote_sensitive(self) -> bool:
         """Return whether what has failed reads sensitive columns, or may: views and our own relations may derive."""

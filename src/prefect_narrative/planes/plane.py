@@ -1,6 +1,7 @@
 """What a data plane is: where data lives and queries run. It knows neither Prefect nor jobs, only an id and a token."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -275,6 +276,13 @@ class Plane(Protocol):
 
     def engine(self) -> str:
         """Return what runs the queries, with its version: what another one has computed may differ."""
+        ...
+
+    def steady(self) -> AbstractContextManager[None]:
+        """Let all that is told within a block be of one moment: what others publish meanwhile is not seen.
+
+        It is quicker, too, where much is asked. Nothing can be staged within it.
+        """
         ...
 
     def snapshot(self) -> int:
