@@ -46,6 +46,11 @@ DECLARATIONS = (
         "Keep some rows of a dataset, a view or a query to look at, sensitive columns redacted.",
     ),
     Declaration(
+        "calculate-column-statistics",
+        "prefect_narrative.flows.calculate_column_statistics.calculate_column_statistics",
+        "Measure a dataset's columns, and keep what was found to look at.",
+    ),
+    Declaration(
         "clean-up",
         "prefect_narrative.flows.clean_up.clean_up",
         "Free what is no longer needed: drop datasets and views, the views' schedules with them.",

@@ -9,14 +9,14 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
 from prefect_narrative.blocks import DEFAULT_PLANE
+from prefect_narrative.flows.children import ask
 from pydantic import BaseModel
 
 from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.hooks import here
-from prefect_narrative.jobs.prefect_runs import PARENT_TAG, SOURCE_TAG, PrefectRuns
+from prefect_narrative.jobs.prefect_runs import PrefectRuns
 from prefect_narrative.jobs.reconciler import look
 from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.retries import has_ended
@@ -28,8 +28,6 @@ from prefect_narrative.views.lineage import Lineage
 logger = logging.getLogger(__name__)
 
 REFRESH_DEPLOYMENT = "refresh-materialized-view/narrative"
-QUEUE = "children"
-"""The work queue of child jobs: a limit on their parents' queue does not keep them from starting."""
 LOOK_EVERY = timedelta(seconds=1)
 
 
@@ -135,20 +133,7 @@ class Cascade:
         }
         if self._data_plane != DEFAULT_PLANE:
             parameters["data_plane"] = self._data_plane
-        deployment = client.read_deployment_by_name(REFRESH_DEPLOYMENT)
-        answer = client.request(
-            "POST",
-            "/deployments/{id}/create_flow_run",
-            path_params={"id": deployment.id},
-            json={
-                "parameters": parameters,
-                "tags": [f"{SOURCE_TAG}job", f"{PARENT_TAG}{self._context.job_id}"],
-                "idempotency_key": f"{self._context.job_id}:{view}",
-                "work_queue_name": QUEUE,
-                "state": {"type": "SCHEDULED"},
-            },
-        )
-        run = FlowRun.model_validate(answer.json())
+        run = ask(client, self._context.job_id, REFRESH_DEPLOYMENT, parameters, subject=view)
         if run.state is not None and run.state.is_final() and not run.state.is_completed():
             logger.info("The refresh of %s (job %s) is opened again", view, run.id)
             PrefectRuns(client).retry(run.id, run.state.id, "Its parent was tried again.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from prefect_narrative.blocks import load_plane
 from prefect_narrative.flows.inputs import (
@@ -15,9 +16,9 @@ from prefect_narrative.flows.inputs import (
     Query,
     Tags,
     Text,
-    check_statistics,
 )
 from prefect_narrative.flows.refresh_schedules import check_schedule, set_schedule
+from prefect_narrative.flows.statistics_on_update import measure_if_wanted
 from pydantic import BaseModel, Field
 
 from prefect_narrative.jobs.context import current_job
@@ -49,6 +50,8 @@ class ViewCreated(BaseModel):
     """The refresh schedule as cron, as the view's definition says it; None where it has none."""
     dependants: list[str]
     """The views that read this one, themselves or over others."""
+    statistics_job: UUID | None = None
+    """With extended_stats=all: the job that measures the view's columns now."""
 
 
 @job(type="create-materialized-view", label="create view {name}", dataset="name")
@@ -83,7 +86,7 @@ def create_materialized_view(
         expire: How long rows are kept: an ISO-8601 period such as P90D, retain_everything or expire_everything.
         sensitive_columns: Columns whose values nobody is shown, beside those that derive from sensitive ones; where a
             view is replaced, empty means none and leaving it out those that were.
-        extended_stats: all is refused as long as no job type computes statistics of columns.
+        extended_stats: all measures the view's columns after each refresh that changes it, by a job of its own.
         display_name: What people call the view.
         description: What the view shows, for people.
         tags: Words to find the view by.
@@ -95,7 +98,6 @@ def create_materialized_view(
     context = current_job()
     schedule = parse_schedule(refresh_schedule, timezone)
     parse_expiry(expire)
-    check_statistics(extended_stats)
     check_schedule(schedule)
     draft = ViewDefinition(
         query=query,
@@ -133,7 +135,8 @@ def create_materialized_view(
                 raise
             return _kept(again)  # another job has been quicker
     schedule_refresh(name, data_plane, schedule, _schedule_before(published.result))
-    return ViewCreated.model_validate(published.result)
+    done = ViewCreated.model_validate(published.result)
+    return done.model_copy(update={"statistics_job": measure_if_wanted(draft, name, done.snapshot_id, data_plane)})
 
 
 @step(name="define")

@@ -1,10 +1,9 @@
 """Inputs that several job types share: Prefect's forms and checks are made from their types."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.planes.errors import DatasetExistsError, WrongKindError
 from prefect_narrative.planes.plane import Plane
 
@@ -28,24 +27,6 @@ PartitionKey = Annotated[str, Field(min_length=1, max_length=270)]
 Partitions = Annotated[
     list[PartitionKey], Field(min_length=1, max_length=10, examples=[["year(sold_at)", "month(sold_at)", "region"]])
 ]
-
-
-class StatisticsMissingError(NarrativeError, NotImplementedError):
-    """There is no job type that computes statistics of columns yet."""
-
-    kind: ClassVar[FailureKind] = FailureKind.INPUT
-    code: ClassVar[str] = "statistics_missing"
-    remedy = "Set extended_stats=none."
-
-
-def check_statistics(extended_stats: Literal["all", "none"]) -> None:
-    """Raise where statistics are asked for that nothing would compute.
-
-    Raises:
-        StatisticsMissingError: they are.
-    """
-    if extended_stats == "all":
-        raise StatisticsMissingError("extended_stats=all: no job type computes statistics of columns yet.")
 
 
 def check_target(plane: Plane, name: str, write_mode: Literal["create", "overwrite", "append"]) -> None:

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from prefect_narrative.blocks import load_plane
 from prefect_narrative.flows.cascading import Cascade, ChildRefresh
 from prefect_narrative.flows.inputs import DatasetName, PlaneName
 from prefect_narrative.flows.scheduled import await_turn, scheduled, whose
+from prefect_narrative.flows.statistics_on_update import measure_if_wanted
 from pydantic import BaseModel, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.hooks import here
 from prefect_narrative.jobs.job import job, step
 from prefect_narrative.planes.plane import Plane, Published
+from prefect_narrative.views.definition import ViewDefinition
 from prefect_narrative.views.lineage import Lineage
 from prefect_narrative.views.outcome import Outcome
 from prefect_narrative.views.refreshing import Action, RefreshPlan, carried_out, plan_refresh, stage_refresh
@@ -73,6 +76,8 @@ class ViewRefreshed(BaseModel):
     """What was expected before; None where there was nothing to choose."""
     seconds: float = 0.0
     """What making the rows took then, up to their publication."""
+    statistics_job: UUID | None = None
+    """With extended_stats=all: the job that measures the view's columns now; None where nothing has changed."""
     children: list[ChildRefresh] = []
     """With cascade=downstream: what became of each view that is made from this one, in the order of their refresh."""
 
@@ -104,15 +109,17 @@ def refresh_materialized_view(
     plane = context.use(load_plane(data_plane))
     context.on_end(lambda: plane.discard(context.job_id, context.token))
     published = plane.published(context.job_id)
+    planned: RefreshPlan | None = None
     if published is None:
         if asked:
             await_turn(context, here()[0], view, data_plane)
 
         def plan_again(how: Mode, instead: str | None) -> RefreshPlan:
+            nonlocal planned
             context.progress("comparing the sources", until=0.05)
-            plan = compare(plane, view, how, instead, asked.due if asked else None, source_snapshots)
-            context.describe(sources=plan.query.sources)
-            return plan
+            planned = compare(plane, view, how, instead, asked.due if asked else None, source_snapshots)
+            context.describe(sources=planned.query.sources)
+            return planned
 
         def carry_out(plan: RefreshPlan) -> ViewRefreshed:
             if plan.action == "no_data":
@@ -130,6 +137,10 @@ def refresh_materialized_view(
         done = carried_out(plan_again, carry_out, mode)
     else:
         done = ViewRefreshed.model_validate(published.result)
+    if done.action != "no_data":
+        definition = planned.definition if planned else ViewDefinition.of(plane.dataset(view, done.snapshot_id))
+        measured_by = measure_if_wanted(definition, view, done.snapshot_id, data_plane)
+        done = done.model_copy(update={"statistics_job": measured_by})
     if cascade == "downstream":
         done = done.model_copy(update={"children": refresh_dependants(plane, done, data_plane)})
     return done

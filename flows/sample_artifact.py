@@ -2,13 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import ArtifactCreate
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect_narrative.flows.artifacts import key_of, put_artifact, remove_artifacts
 
 from prefect_narrative.planes.json_values import LENGTH, SHORTENED
 from prefect_narrative.samples.sample import Sample
@@ -19,38 +16,21 @@ LARGEST_TABLE = 1_000_000
 """Characters; rows that would make the table larger are left out of it."""
 
 
-def key_of(name: str, data_plane: str) -> str:
-    """Return the key of a sample's artifact: small letters, digits and hyphens.
-
-    Names that would be alike, those with a dot and those of other planes than the default one, get a hash.
-    """
-    slug = name.replace("_", "-").replace(".", "-").strip("-")
-    if data_plane == "default" and "." not in name:
-        return f"sample-{slug}" if name.replace("_", "-") == slug else f"sample-{slug}-{_hash(name)}"
-    return f"sample-{data_plane}-{slug}-{_hash(f'{data_plane}/{name}')}"
-
-
 def show_sample(sample: Sample, data_plane: str, job_id: UUID) -> None:
-    """Create the artifact of a sample, and remove those of older samples of the same name."""
-    key = key_of(sample.head.name, data_plane)
+    """Show a sample in the place of older ones of the same name."""
     rows = table(sample)
-    with get_client(sync_client=True) as client:
-        made = client.create_artifact(
-            ArtifactCreate(
-                key=key,
-                type="table",
-                description=description(sample, len(rows)),
-                data=json.dumps(rows),
-                flow_run_id=job_id,
-            )
-        )
-        _remove(client, key, keep=made.id)
+    put_artifact(
+        key_of("sample", sample.head.name, data_plane),
+        "table",
+        json.dumps(rows),
+        job_id,
+        description(sample, len(rows)),
+    )
 
 
-def remove_artifacts(name: str, data_plane: str) -> None:
+def remove_sample(name: str, data_plane: str) -> None:
     """Remove what Prefect shows of a sample."""
-    with get_client(sync_client=True) as client:
-        _remove(client, key_of(name, data_plane), keep=None)
+    remove_artifacts(key_of("sample", name, data_plane))
 
 
 def table(sample: Sample) -> list[dict[str, Any]]:
@@ -102,14 +82,3 @@ def cell(value: Any) -> Any:
     if isinstance(value, str) and len(value) > LONGEST_CELL:
         return f"{value[:LONGEST_CELL]}…"
     return value
-
-
-def _remove(client: SyncPrefectClient, key: str, keep: UUID | None) -> None:
-    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
-    for one in client.read_artifacts(artifact_filter=wanted):
-        if one.id != keep:
-            client.delete_artifact(one.id)
-
-
-def _hash(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:8]

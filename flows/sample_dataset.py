@@ -102,7 +102,7 @@ def keep_sample(plane: Plane, sample: Sample) -> Published:
         redacted=list(head.redacted),
         shortened=head.shortened,
     )
-    return plane.publish(context.job_id, context.token, [], result.model_dump(mode="json"), sample=sample.as_kept())
+    return plane.publish(context.job_id, context.token, [], result.model_dump(mode="json"), keep=[sample.as_kept()])
 
 
 @step(name="show")

@@ -16,7 +16,7 @@ from tests.e2e.conftest import environment_of, nothing_runs_in
 
 FAULTS = Path(__file__).parents[2] / "bench" / "faults.py"
 SEED = os.environ.get("NARRATIVE_FAULTS_SEED", "3")
-SLICE = 2
+SLICE = 1
 
 
 def play(folder: Path, *arguments: str, seconds: float) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """The way that users take: everything through the command line and Prefect's HTTP API of one running `up`."""
 
 import json
+import os
 import re
+import signal
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import psutil
@@ -43,6 +46,7 @@ def test_the_users_own_prefect_is_not_touched(orders: Platform) -> None:
     assert sorted(path.name for path in orders.folder.iterdir()) == ["data", "narrative", "tmp", "totals.sql", "up.err"]
 
 
+@pytest.mark.long  # more commands and jobs
 def test_a_job_is_seen_by_every_command(orders: Platform) -> None:
     jobs = orders.json("jobs", "list", "--type", "create-dataset", "--dataset", "orders")["jobs"]
     assert [job["state"] for job in jobs] == ["completed"]
@@ -61,6 +65,7 @@ def test_a_job_is_seen_by_every_command(orders: Platform) -> None:
     assert orders.run("query", "SELECT * FROM totals ORDER BY 1").stdout.splitlines()[1].split() == ["ann", "15.5"]
 
 
+@pytest.mark.long  # more commands and jobs
 def test_a_failed_job_says_why(orders: Platform) -> None:
     failed = orders.submit("create-dataset", "name=orders", "source=orders.csv", code=1)
     assert failed["state"] == "failed"
@@ -69,6 +74,7 @@ def test_a_failed_job_says_why(orders: Platform) -> None:
     assert outside["failures"][0]["code"] == "import_refused"
 
 
+@pytest.mark.long  # more commands and jobs
 def test_a_key_gives_the_same_job(orders: Platform) -> None:
     inputs = ["name=keyed", "source=orders.csv", "--key", "load-1"]
     first = orders.submit("create-dataset", *inputs)
@@ -77,6 +83,7 @@ def test_a_key_gives_the_same_job(orders: Platform) -> None:
     assert refused["error"]["code"] == "idempotency_conflict"
 
 
+@pytest.mark.long  # more commands and jobs
 def test_waiting_can_time_out(orders: Platform) -> None:
     inputs = ["view=totals", "mode=full", "--wait", "--timeout", "0"]
     told = orders.json("submit", "refresh-materialized-view", *inputs, code=5)
@@ -191,6 +198,7 @@ def test_deploying_again_changes_nothing(platform: Platform) -> None:
     assert {outcome for part in applied.values() for outcome in part.values()} == {"unchanged"}
 
 
+@pytest.mark.long  # a worker and its jobs
 def test_a_killed_worker_is_replaced(orders: Platform) -> None:
     (worker,) = (
         process
@@ -216,3 +224,18 @@ def test_a_schedule_really_makes_runs(orders: Platform) -> None:
     assert found[-1]["type"] == "refresh-materialized-view"
     assert found[-1]["request_source"] == {"type": "schedule", "name": "totals"}
     assert found[-1]["result"]["action"] in {"full", "no_data"}
+
+
+def test_a_job_whose_process_is_killed_is_tried_again(orders: Platform) -> None:
+    """The same job, with its first failure kept; who waits for it sees how it ends."""
+    query = "SELECT count(*) AS n FROM range(20000) AS x(a) JOIN range(10000) AS y(b) ON a + b > 0"
+    asked = orders.json("submit", "create-materialized-view", "name=survivor", f"query={query}")
+    job = orders.wait_until(asked["job_id"], lambda job: job["executor"] is not None)
+    os.kill(job["executor"]["pid"], signal.SIGKILL)
+    ended = orders.json("jobs", "wait", asked["job_id"])
+    assert (ended["state"], ended["attempt"]) == ("completed", 2)
+    assert UUID(ended["job_id"]) == UUID(asked["job_id"])
+    assert [(one["attempt"], one["kind"], one["retryable"]) for one in ended["failures"]] == [
+        (1, "infrastructure", True)
+    ]
+    assert orders.json("query", "SELECT n FROM survivor")["rows"] == [[20000 * 10000 - 1]]

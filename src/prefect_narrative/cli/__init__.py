@@ -67,6 +67,7 @@ def make_app() -> App:
     samples.command(f"{here}.samples:show", name="show", help="Show the rows of a sample.")
     samples.command(f"{here}.samples:delete", name="delete", help="Delete a sample.")
     app.command(samples)
+    app.command(f"{here}.profiles:profile", name="profile", help="Show what the columns of a dataset are like.")
     app.command(f"{here}.datasets:query", name="query", help="Run one SELECT and print its first rows.")
     return app
 

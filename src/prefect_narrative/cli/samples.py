@@ -84,10 +84,10 @@ def delete(name: str, /, *, data_plane: str = DEFAULT_PLANE, as_json: Json = Fal
         plane.delete_sample(name)
     if connect(settings).known:
         from prefect_narrative.client import reaching  # noqa: PLC0415 - Prefect reads its settings on import
-        from prefect_narrative.flows.sample_artifact import remove_artifacts  # noqa: PLC0415
+        from prefect_narrative.flows.sample_artifact import remove_sample  # noqa: PLC0415
 
         with reaching():
-            remove_artifacts(name, data_plane)
+            remove_sample(name, data_plane)
     if as_json:
         output.document({"sample": name, "deleted": True})
     output.line(f"sample {name} deleted")

@@ -283,6 +283,13 @@ class Catalog:
         gone = f"SELECT count(*) FROM {quoted(deletions)} WHERE begin_snapshot <= {int(at)} AND file_id IN ({files})"
         return int(self._ask(gone)[0][0])
 
+    def inlined(self, at: int, table_id: int) -> tuple[int, int]:
+        """Return how many rows of a table the catalog itself has, and how many rows of files it says are deleted."""
+        tables = f"SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = {int(table_id)}"
+        deletions = self.history.inlined_deletions([table_id]).get(table_id)
+        rows = self._inlined_rows(at, [name for (name,) in self._ask(tables)])
+        return rows, self._inlined_deletions(at, table_id, deletions)
+
     def said(self, name: str, at: int) -> tuple[str, str] | None:
         """Return a dataset's kind and its properties, as they are written; None where nothing is said about it."""
         rows = self._own_rows("datasets", ("kind", "properties"), at, f"dataset = {literal(name)}")

@@ -209,3 +209,11 @@ def parsed(column: Column, connection: "duckdb.DuckDBPyConnection") -> "DuckDBPy
             "for a dataset.",
             remedy="Name the fields of rows: struct_pack(a := x, b := y).",
         ) from error
+
+
+def kind_of(column: Column, connection: "duckdb.DuckDBPyConnection") -> "DuckDBPyType":
+    """Return a column's type; where that has no name, the one of its text."""
+    try:
+        return parsed(column, connection)
+    except UnstorableColumnError:
+        return connection.sqltype("VARCHAR")

@@ -14,10 +14,11 @@ from uuid import UUID
 import duckdb
 
 from prefect_narrative.errors import NarrativeError
-from prefect_narrative.planes import importing, sample_store
+from prefect_narrative.planes import importing, sample_store, statistics_store
 from prefect_narrative.planes.binding import described_over
 from prefect_narrative.planes.catalog import Catalog, Table
 from prefect_narrative.planes.check import QueryCheck, Runnable
+from prefect_narrative.planes.column_statistics import DatasetProfile, HistogramOptions, KeptStatistics, Statistic
 from prefect_narrative.planes.columns import chosen
 from prefect_narrative.planes.connection import (
     ENGINE,
@@ -42,6 +43,7 @@ from prefect_narrative.planes.failures import quotes_values, translated
 from prefect_narrative.planes.feeds import changes_since, check_feeds, lost
 from prefect_narrative.planes.ingestion import aged
 from prefect_narrative.planes.inlining import settle_inlining
+from prefect_narrative.planes.internal_tables import Execute
 from prefect_narrative.planes.lock import PublishLock
 from prefect_narrative.planes.names import DatasetName, dataset_name
 from prefect_narrative.planes.plane import (
@@ -65,6 +67,8 @@ from prefect_narrative.planes.plane import (
     Stage,
     Write,
 )
+from prefect_narrative.planes.profiling import Wanted as WantedProfile
+from prefect_narrative.planes.profiling import profile_dataset
 from prefect_narrative.planes.publishing import Publisher, create_internal_tables, found_publication
 from prefect_narrative.planes.relations import with_relations
 from prefect_narrative.planes.sampled import Wanted, sample_dataset, sample_query
@@ -279,6 +283,30 @@ class DuckLakePlane:
 
         return self._run(work)
 
+    def profile(
+        self,
+        dataset: str,
+        *,
+        at: int,
+        columns: Sequence[str] | None,
+        statistics: Collection[Statistic],
+        histogram: HistogramOptions,
+        hidden: Collection[str] = (),
+    ) -> DatasetProfile:
+        """Return statistics of a dataset's columns as of a snapshot."""
+        wanted = WantedProfile(columns, statistics, histogram, hidden)
+
+        def work() -> DatasetProfile:
+            found = profile_dataset(self._reading(), self._catalog(), dataset, at, wanted)
+            self._add_usage(read_rows=found.rows * found.passes, read_bytes=found.read_bytes)
+            return found
+
+        return self._run(work)
+
+    def statistics(self, dataset: str | None = None) -> Sequence[KeptStatistics]:
+        """Return the statistics that are kept of a dataset, newest snapshot first; without columns of all, for None."""
+        return self._run(lambda: statistics_store.find(self._execute_reading(), dataset))
+
     def samples(self) -> Sequence[KeptSample]:
         """Return what is known of all samples, by name, without their rows."""
         return self._run(lambda: sample_store.heads(self._execute_reading()))
@@ -461,14 +489,14 @@ class DuckLakePlane:
         writes: Sequence[Write],
         result: Mapping[str, Any],
         guard: Guard | None = None,
-        sample: KeptSample | None = None,
+        keep: Sequence[KeptSample | KeptStatistics] = (),
     ) -> Published:
         """Make staged data visible, all of it in one transaction with the job's result, under the publish lock."""
         names = [str(dataset_name(write.dataset)) for write in writes]
         if len(set(names)) != len(names):
             raise ValueError(f"one publication writes a dataset twice: {sorted(names)}")
         with self._lock.held(str(job_id)):
-            return self._run(lambda: self._publisher.publish(job_id, token, writes, result, guard, sample))
+            return self._run(lambda: self._publisher.publish(job_id, token, writes, result, guard, keep))
 
     def published(self, job_id: UUID) -> Published | None:
         """Return what a job has published, or None."""
@@ -661,7 +689,7 @@ class DuckLakePlane:
             self._writer.close()
             self._writer = None
 
-    def _execute_reading(self) -> sample_store.Execute:
+    def _execute_reading(self) -> Execute:
         connection = self._reading()
         return lambda statement, values: connection.execute(statement, list(values)).fetchall()
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 from uuid import UUID
 
+from prefect_narrative.planes.column_statistics import DatasetProfile, HistogramOptions, KeptStatistics, Statistic
+
 
 @dataclass(frozen=True)
 class Column:
@@ -415,6 +417,36 @@ class Plane(Protocol):
         """
         ...
 
+    def profile(
+        self,
+        dataset: str,
+        *,
+        at: int,
+        columns: Sequence[str] | None,
+        statistics: Collection[Statistic],
+        histogram: HistogramOptions,
+        hidden: Collection[str] = (),
+    ) -> DatasetProfile:
+        """Return statistics of a dataset's columns as of a snapshot.
+
+        Args:
+            dataset: The dataset's name.
+            at: The snapshot.
+            columns: Only these, in this order; None: all.
+            statistics: Those that are wanted; of each column those are calculated that its type has.
+            histogram: How finely histograms tell values apart.
+            hidden: Columns of which nothing is calculated from which a value can be told, in small letters.
+
+        Raises:
+            ColumnNotFoundError: there is no such column, with the nearest names.
+            AmbiguousColumnError: a column is named twice.
+        """
+        ...
+
+    def statistics(self, dataset: str | None = None) -> Sequence[KeptStatistics]:
+        """Return the statistics that are kept of a dataset, newest snapshot first; without columns of all, for None."""
+        ...
+
     def versions(self, names: Sequence[str], at: int, pins: Mapping[str, int] | None = None) -> Sequence[SourceVersion]:
         """Return which contents of these datasets a query as of snapshot `at`, or of their own in `pins`, reads."""
         ...
@@ -540,7 +572,7 @@ class Plane(Protocol):
         writes: Sequence[Write],
         result: Mapping[str, Any],
         guard: Guard | None = None,
-        sample: KeptSample | None = None,
+        keep: Sequence[KeptSample | KeptStatistics] = (),
     ) -> Published:
         """Make staged data visible, all of it in one transaction with the job's result, under the publish lock.
 
@@ -552,7 +584,8 @@ class Plane(Protocol):
             writes: What is written, one a dataset.
             result: The job's result, recorded with it.
             guard: Refuses by raising; it sees the datasets as they are under the lock.
-            sample: What is kept in the sample store, in the place of the sample of this name.
+            keep: What is kept beside the data: samples, each in the place of the one of its name, and statistics, in
+                the place of those of the same dataset and snapshot.
 
         Raises:
             FencedError: the attempt does not hold the job's highest token.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect_narrative.errors import NarrativeError
-from prefect_narrative.planes import ingestion, sample_store
+from prefect_narrative.planes import ingestion, sample_store, statistics_store
 from prefect_narrative.planes.catalog import Catalog
+from prefect_narrative.planes.column_statistics import KeptStatistics
 from prefect_narrative.planes.connection import LAKE, Place
 from prefect_narrative.planes.errors import FencedError, PublicationUnknownError
 from prefect_narrative.planes.failures import said, translated
@@ -87,7 +88,7 @@ class Publisher:
         writes: Sequence[Write],
         result: Mapping[str, Any],
         guard: Guard | None = None,
-        sample: KeptSample | None = None,
+        keep: Sequence[KeptSample | KeptStatistics] = (),
     ) -> Published:
         """Publish, or return what the job has published already."""
         found = self.claim(job_id, token)
@@ -98,8 +99,8 @@ class Publisher:
         def execute(text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
             return connection.execute(text, list(values)).fetchall()
 
-        if sample is not None:
-            sample_store.prepare(execute)
+        for one in keep:
+            (sample_store if isinstance(one, KeptSample) else statistics_store).prepare(execute)
         connection.execute("BEGIN")
         try:
             snapshot_id = connection.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()[0][0] + 1
@@ -110,11 +111,16 @@ class Publisher:
             writer = DatasetWriter(connection, catalog, self._place.staged(job_id, token), job_id)
             for write in writes:
                 writer.write(write)
-            if sample is not None:
-                sample_store.keep(execute, job_id, sample)
+            for one in keep:
+                if isinstance(one, KeptSample):
+                    sample_store.keep(execute, job_id, one)
+                else:
+                    statistics_store.keep(execute, job_id, one)
             self._record(connection, job_id, token, json.dumps(recorded))
             parts = [f"{write.mode} {write.dataset}" for write in writes]
-            parts += [f"sample {sample.name}"] if sample is not None else []
+            parts += [
+                f"sample {one.name}" if isinstance(one, KeptSample) else f"statistics {one.dataset}" for one in keep
+            ]
             what = ", ".join(parts) or "publish nothing"
             extra = json.dumps({"job_id": str(job_id), "token": token})
             connection.execute(

@@ -6,27 +6,20 @@ A sample is kept in the transaction in which its job publishes its result, in th
 # ruff: noqa: S608  (identifiers are our own, values are parameters)
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import UUID
 
-from prefect_narrative.planes.connection import LAKE, METADATA
 from prefect_narrative.planes.errors import SampleNotFoundError
-from prefect_narrative.planes.names import INTERNAL_SCHEMA
+from prefect_narrative.planes.internal_tables import Execute, is_there, path_of
+from prefect_narrative.planes.internal_tables import prepare as prepare_table
 from prefect_narrative.planes.plane import KeptSample
 
-SAMPLES = f"{LAKE}.{INTERNAL_SCHEMA}.samples"
-
-Execute = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+TABLE = "samples"
+SAMPLES = path_of(TABLE)
 
 
 def prepare(execute: Execute) -> None:
     """Make the store where there is none yet; under the lock, and before the transaction of a publication begins."""
-    if not _is_there(execute):
-        execute(f"CREATE TABLE {SAMPLES} (name VARCHAR, job_id UUID, head VARCHAR, rows VARCHAR)", [])
-        # Few rows would lie in the catalog itself: with large values that takes seconds, in which the lock is held.
-        where = f"table_name => 'samples', schema => '{INTERNAL_SCHEMA}'"
-        execute(f"CALL {LAKE}.set_option('data_inlining_row_limit', 0, {where})", [])
+    prepare_table(execute, TABLE, "name VARCHAR, job_id UUID, head VARCHAR, rows VARCHAR")
 
 
 def keep(execute: Execute, job_id: UUID, sample: KeptSample) -> None:
@@ -38,14 +31,14 @@ def keep(execute: Execute, job_id: UUID, sample: KeptSample) -> None:
 
 def remove(execute: Execute, name: str) -> bool:
     """Remove a sample, under the lock; return whether there was one."""
-    if not _is_there(execute):
+    if not is_there(execute, TABLE):
         return False
     return bool(execute(f"DELETE FROM {SAMPLES} WHERE name = ?", [name])[0][0])
 
 
 def heads(execute: Execute) -> list[KeptSample]:
     """Return what is known of all samples, by name, without their rows."""
-    if not _is_there(execute):
+    if not is_there(execute, TABLE):
         return []
     found = execute(f"SELECT name, head FROM {SAMPLES} ORDER BY name", [])
     return [KeptSample(name, json.loads(head), ()) for name, head in found]
@@ -62,16 +55,3 @@ def find(execute: Execute, name: str) -> KeptSample:
         raise SampleNotFoundError.named(name, known)
     head, rows = execute(f"SELECT head, rows FROM {SAMPLES} WHERE name = ?", [name])[0]
     return KeptSample(name, json.loads(head), json.loads(rows))
-
-
-def _is_there(execute: Execute) -> bool:
-    return bool(
-        execute(
-            f"""
-            SELECT 1 FROM {METADATA}.ducklake_table WHERE table_name = 'samples' AND end_snapshot IS NULL
-                AND schema_id IN (SELECT schema_id FROM {METADATA}.ducklake_schema
-                    WHERE schema_name = '{INTERNAL_SCHEMA}' AND end_snapshot IS NULL)
-            """,
-            [],
-        )
-    )

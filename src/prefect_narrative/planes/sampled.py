@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prefect_narrative.planes.catalog import Catalog
-from prefect_narrative.planes.columns import named_columns, parsed
+from prefect_narrative.planes.columns import kind_of, named_columns
 from prefect_narrative.planes.connection import execute_one
-from prefect_narrative.planes.errors import UnstorableColumnError
 from prefect_narrative.planes.json_values import fetched, json_value
 from prefect_narrative.planes.names import quoted
 from prefect_narrative.planes.plane import Column, SampledRows, SampleMethod
@@ -96,7 +95,7 @@ class _Shown:
         hidden: Collection[str],
     ) -> None:
         self._kinds: list[DuckDBPyType | None] = [
-            None if column.name.casefold() in hidden else _kind(column, connection) for column in columns
+            None if column.name.casefold() in hidden else kind_of(column, connection) for column in columns
         ]
         self.selection = ", ".join(
             "NULL" if kind is None else fetched(expression, kind)
@@ -111,11 +110,3 @@ class _Shown:
             )
             for row in found
         )
-
-
-def _kind(column: Column, connection: "duckdb.DuckDBPyConnection") -> "DuckDBPyType":
-    """Return a column's type; where that has no name, the one of its text."""
-    try:
-        return parsed(column, connection)
-    except UnstorableColumnError:
-        return connection.sqltype("VARCHAR")

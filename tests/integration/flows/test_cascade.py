@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from prefect_narrative.jobs.prefect_runs import PrefectRuns
 from prefect_narrative.jobs.reconciler import look
 from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.states import JobState
+from prefect_narrative.profiles.reading import profile
 
 VIEWS = {
     "paid": "SELECT id, amount FROM bills",
@@ -59,7 +61,11 @@ def worker(platform: Platform) -> Iterator[None]:
     )
     yield
     process.terminate()
-    process.wait(60)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def limit_pool(platform: Platform, limit: int | None) -> None:
@@ -123,6 +129,7 @@ def test_dependants_are_refreshed_in_order_from_one_set_of_contents(
     assert last.input["source_snapshots"] == {name: snapshots[name] for name in ("paid_small", "paid_total")}
 
 
+@pytest.mark.long  # several jobs
 def test_a_failure_stops_what_reads_it_and_says_so(platform: Platform, worker: None, views: None) -> None:
     before = rows(platform, "SELECT * FROM paid_shares ORDER BY id")
     write(platform, 10, 1000)
@@ -142,6 +149,43 @@ def test_a_view_that_nothing_reads_has_no_children(platform: Platform, worker: N
     done = refresh("paid_shares")
     assert done.result is not None
     assert (done.result["children"], done.state) == ([], JobState.COMPLETED)
+
+
+def test_a_view_that_asks_for_it_is_measured_after_what_changed_it(platform: Platform, worker: None) -> None:
+    write(platform, 10, 5)
+    made: State[Any] = create_materialized_view(
+        name="large", query="SELECT id FROM bills WHERE amount > 7", extended_stats="all", return_state=True
+    )
+    created = record(UUID(str(made.state_details.flow_run_id)))
+    unchanged = refresh("large")
+    write(platform, 10, 5, 20)
+    changed = refresh("large")
+    children = []
+    for parent in (created, unchanged, changed):
+        assert parent.result is not None, parent.failures
+        child = parent.result["statistics_job"]
+        children.append(None if child is None else ended(UUID(child)))
+    first, none, last = children
+    assert none is None, "nothing has changed"
+    for child, parent, count in ((first, created, 1), (last, changed, 2)):
+        assert child is not None
+        assert (child.type, child.state) == ("calculate-column-statistics", JobState.COMPLETED)
+        assert child.parent_job_id == parent.job_id
+        assert child.result is not None
+        assert parent.result is not None
+        assert child.result["snapshot_id"] == parent.result["snapshot_id"]
+        assert [one["value_count"] for one in child.result["columns"]] == [count]
+    with platform.plane() as plane:
+        (shown,) = profile(plane, "large").columns
+    assert (shown.standing, shown.statistics["upper_bound"]) == ("fresh", 2)
+
+
+def ended(job_id: UUID) -> Job:
+    until = time.monotonic() + 120
+    while not (job := record(job_id)).state.terminal:
+        assert time.monotonic() < until, job
+        time.sleep(0.5)
+    return job
 
 
 def test_a_pool_that_would_make_a_cascade_wait_for_itself_is_refused(

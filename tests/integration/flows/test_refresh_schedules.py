@@ -158,6 +158,7 @@ def drift_of(client: SyncPrefectClient, platform: Platform, view: str) -> list[s
     return [one.kind for one in of_view(view, view, wanted, standing(client).of_plane("default"))]
 
 
+@pytest.mark.long  # Prefect makes hundreds of runs
 def test_cadences_and_time_zones_around_a_change_of_clocks(platform: Platform, applied: SyncPrefectClient) -> None:
     schedules = {
         "hourly": RefreshSchedule("0 * * * *", "UTC"),

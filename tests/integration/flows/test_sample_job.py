@@ -8,9 +8,10 @@ from live_platform import Platform
 from prefect import Flow, State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect_narrative.flows.artifacts import key_of
 from prefect_narrative.flows.create_dataset import create_dataset
 from prefect_narrative.flows.create_materialized_view import create_materialized_view
-from prefect_narrative.flows.sample_artifact import LONGEST_CELL, cell, key_of, unique
+from prefect_narrative.flows.sample_artifact import LONGEST_CELL, cell, unique
 from prefect_narrative.flows.sample_dataset import sample_dataset
 
 from prefect_narrative.cli import samples
@@ -97,10 +98,13 @@ def test_what_can_not_be_sampled_is_told(platform: Platform, inputs: dict[str, o
 
 def test_a_key_is_one_sample_s_alone() -> None:
     names = ["a_b", "a.b", "a__b", "a_b_", "query-0123456789ab"]
-    keys = [key_of(name, plane) for name in names for plane in ("default", "other")]
+    keys = [key_of("sample", name, plane) for name in names for plane in ("default", "other")]
     assert len(set(keys)) == len(keys)
     assert all(set(key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for key in keys)
-    assert (key_of("by_city", "default"), key_of("query-01", "default")) == ("sample-by-city", "sample-query-01")
+    assert (key_of("sample", "by_city", "default"), key_of("sample", "query-01", "default")) == (
+        "sample-by-city",
+        "sample-query-01",
+    )
 
 
 def test_cells_are_short_and_names_differ() -> None:

@@ -28,7 +28,7 @@ def main(home: str, job: str, token: str, how: str) -> None:
     settings = Settings(home=Path(home), threads=2)
     with open_plane("default", settings.plane_directory("default"), settings) as plane:
         sample = take(plane, UUID(job), Request(dataset="numbers", rows=5), datetime.now(UTC))
-        done = plane.publish(UUID(job), int(token), [], {"seed": sample.head.seed}, sample=sample.as_kept())
+        done = plane.publish(UUID(job), int(token), [], {"seed": sample.head.seed}, keep=[sample.as_kept()])
         sys.stdout.write(f"{done.found} {done.result['seed']}")
 
 

@@ -26,7 +26,7 @@ def events(plane: Plane, first: int, count: int, mode: str = "append") -> None:
 
 
 @given(st.lists(st.sampled_from(STEPS), min_size=3, max_size=8))
-@hypothesis_settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_row_is_lost_or_doubled(shared_plane: Plane, steps: list[str]) -> None:
     plane = shared_plane
     events(plane, 0, 2, "replace")

@@ -47,7 +47,7 @@ batches = st.lists(st.dictionaries(keys, st.one_of(st.none(), st.integers(0, 2))
 
 
 @given(batches)
-@hypothesis_settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_merge_is_an_update_of_a_dictionary(
     shared_plane: Plane, given_batches: list[dict[tuple[int | None, str | None], int | None]]
 ) -> None:

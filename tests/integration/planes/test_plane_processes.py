@@ -25,7 +25,7 @@ from prefect_narrative.planes.errors import (
     WriteConflictError,
 )
 
-LOOPS = int(os.environ.get("NARRATIVE_LOOPS", "8"))
+LOOPS = int(os.environ.get("NARRATIVE_LOOPS", "4"))
 """How often a process is killed; long runs set more."""
 SCRIPT = Path(__file__).with_name("plane_process.py")
 LONG_QUERY = "SELECT count(*) AS n FROM range(200000) AS a(i), range(200000) AS b(j) WHERE hash(i * j) % 7 = 3"

@@ -30,7 +30,7 @@ def test_killed_at_its_publication_it_is_the_old_one_or_the_new_one(tmp_path: Pa
     with open_plane("default", settings.plane_directory("default"), settings) as plane:
         make_dataset(plane, "numbers", "SELECT i AS n FROM range(100) t(i)")
         sample = take(plane, old, Request(dataset="numbers", rows=3), datetime.now(UTC))
-        plane.publish(old, 1, [], {}, sample=sample.as_kept())
+        plane.publish(old, 1, [], {}, keep=[sample.as_kept()])
         before = kept_sample(plane, "numbers")
         assert before == sample
 
@@ -57,7 +57,7 @@ def test_an_attempt_that_was_fenced_out_keeps_nothing(shared_plane: Plane) -> No
     sample = take(shared_plane, job, Request(dataset="fenced"), datetime.now(UTC))
     shared_plane.fence(job, 5)
     with pytest.raises(FencedError):
-        shared_plane.publish(job, 4, [], {}, sample=sample.as_kept())
+        shared_plane.publish(job, 4, [], {}, keep=[sample.as_kept()])
     assert "fenced" not in {one.name for one in shared_plane.samples()}
 
 

@@ -36,7 +36,7 @@ def people(shared_plane: Plane) -> Plane:
 def keep(plane: Plane, **wanted: object) -> str:
     job = uuid4()
     sample = take(plane, job, Request(**wanted), after(days=0))  # type: ignore[arg-type]
-    plane.publish(job, 1, [], {}, sample=sample.as_kept())
+    plane.publish(job, 1, [], {}, keep=[sample.as_kept()])
     return sample.head.name
 
 

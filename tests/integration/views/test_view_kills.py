@@ -22,7 +22,7 @@ from prefect_narrative.planes import Plane
 from prefect_narrative.planes.connection import open_writer
 from prefect_narrative.views.lineage import Lineage
 
-LOOPS = int(os.environ.get("NARRATIVE_LOOPS", "4"))
+LOOPS = int(os.environ.get("NARRATIVE_LOOPS", "3"))
 """How often a process is killed; long runs set more."""
 SCRIPT = Path(__file__).with_name("view_process.py")
 MORE = "SELECT id, seq, grp, amount FROM entries WHERE id % 3 <> {remainder}"
