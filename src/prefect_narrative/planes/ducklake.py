@@ -3,7 +3,9 @@
 # ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
 
 import re
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -113,6 +115,7 @@ class DuckLakePlane:
         self._lock = PublishLock(self._place.lock, settings.publish_lock_timeout)
         self._reader: DuckDBPyConnection | None = None
         self._writer: DuckDBPyConnection | None = None
+        self._opening: Future[DuckDBPyConnection] | None = None
         self._running: DuckDBPyConnection | None = None
         self._check: QueryCheck | None = None
         self._spill: SpillFolder | None = None
@@ -418,6 +421,7 @@ class DuckLakePlane:
         def work() -> Stage:
             if self._moment is not None:
                 raise ValueError("nothing can be staged while the plane is held steady")
+            self._prepare_to_publish()
             connection = self._reading()
             catalog = self._catalog()
             newest = catalog.newest()
@@ -622,6 +626,7 @@ class DuckLakePlane:
 
     def _disconnect(self) -> None:
         """Close all connections; they are opened anew when they are next needed."""
+        self._forget_opening()
         opened = (self._reader, self._writer, self._check)
         self._reader = self._writer = self._check = None
         for one in opened:
@@ -680,9 +685,36 @@ class DuckLakePlane:
         """Return the connection that publishes. It is never interrupted: it holds the lock, and soon lets go of it."""
         self._running = None
         if self._writer is None:
-            self._writer = open_writer(self._place, self._settings, self._spilling())
-            settle_inlining(self._writer)
+            opening, self._opening = self._opening or self._opened(), None
+            writer = opening.result()
+            settle_inlining(writer)
+            self._writer = writer
         return self._writer
+
+    def _prepare_to_publish(self) -> None:
+        """Begin to open the connection that publishes: it takes 0.3 s, for which nobody shall wait under the lock."""
+        if self._writer is None and self._opening is None:
+            self._opening = self._opened()
+
+    def _opened(self) -> "Future[DuckDBPyConnection]":
+        """Return a connection that publishes, which is being opened in a thread of its own."""
+        opened: Future[DuckDBPyConnection] = Future()
+        spill = self._spilling()
+
+        def work() -> None:
+            try:
+                opened.set_result(open_writer(self._place, self._settings, spill))
+            except BaseException as error:  # for whoever needs the connection
+                opened.set_exception(error)
+
+        threading.Thread(target=work, name="narrative-plane-writer", daemon=True).start()
+        return opened
+
+    def _forget_opening(self) -> None:
+        """Close what is being opened and was not needed."""
+        opening, self._opening = self._opening, None
+        if opening is not None and opening.exception() is None:
+            opening.result().close()
 
     def _stop_writing(self) -> None:
         if self._writer is not None:
