@@ -1,16 +1,17 @@
 """Applying the declarations to a Prefect server, as often as one likes, without undoing what operators changed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
 from prefect import Flow
+from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
 from prefect.utilities.callables import parameter_schema
-from prefect_narrative.blocks import DEFAULT_PLANE, DataPlane
+from prefect_narrative.blocks import DEFAULT_PLANE, DataPlane, PriceList
 from prefect_narrative.deployments.declarations import (
     BASE_JOB_TEMPLATE,
     DECLARATIONS,
@@ -20,6 +21,8 @@ from prefect_narrative.deployments.declarations import (
     WORK_POOL_TYPE,
     Declaration,
 )
+
+from prefect_narrative.costs.prices import PRICE_LIST, PRICE_LIST_TYPE
 
 Outcome = Literal["created", "updated", "unchanged"]
 
@@ -46,19 +49,23 @@ def apply_deployments() -> Applied:
     """
     applied = Applied()
     DataPlane.register_type_and_schema()
+    PriceList.register_type_and_schema()
     with get_client(sync_client=True) as client:
-        applied.blocks[f"{DataPlane.get_block_type_slug()}/{DEFAULT_PLANE}"] = _default_plane(client)
+        applied.blocks[f"{DataPlane.get_block_type_slug()}/{DEFAULT_PLANE}"] = _block(client, DEFAULT_PLANE, DataPlane)
+        applied.blocks[f"{PRICE_LIST_TYPE}/{PRICE_LIST}"] = _block(client, PRICE_LIST, PriceList.with_defaults)
         applied.pool[WORK_POOL] = _work_pool(client)
         for one in DECLARATIONS:
             applied.deployments[f"{one.type}/{DEPLOYMENT}"] = _deployment(client, one)
     return applied
 
 
-def _default_plane(client: SyncPrefectClient) -> Outcome:
+def _block(client: SyncPrefectClient, name: str, make: Callable[[], Block]) -> Outcome:
+    """Make a block as it is by default, unless there is one of its type and name."""
+    block = make()
     try:
-        client.read_block_document_by_name(DEFAULT_PLANE, DataPlane.get_block_type_slug())
+        client.read_block_document_by_name(name, block.get_block_type_slug())
     except ObjectNotFound:
-        DataPlane().save(DEFAULT_PLANE)
+        block.save(name)
         return "created"
     return "unchanged"
 

@@ -51,6 +51,11 @@ DECLARATIONS = (
         "Measure a dataset's columns, and keep what was found to look at.",
     ),
     Declaration(
+        "calculate-costs",
+        "prefect_narrative.flows.calculate_costs.calculate_costs",
+        "Say what an operation would cost, what a job has cost, or what the jobs of a period have cost.",
+    ),
+    Declaration(
         "clean-up",
         "prefect_narrative.flows.clean_up.clean_up",
         "Free what is no longer needed: drop datasets and views, the views' schedules with them.",

@@ -7,7 +7,7 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-from prefect_narrative.jobs.prefect_runs import PARENT_TAG, SOURCE_TAG
+from prefect_narrative.jobs.record import PARENT_TAG, SOURCE_TAG
 
 QUEUE = "children"
 """The work queue of child jobs: a limit on their parents' queue does not keep them from starting."""

@@ -19,10 +19,10 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_narrative.errors import FailureKind, NarrativeError
-from prefect_narrative.jobs.prefect_runs import ONE_SHOT_KEY, SOURCE_TAG, PrefectRuns, observe
+from prefect_narrative.jobs.prefect_runs import ONE_SHOT_KEY, PrefectRuns, observe
 from prefect_narrative.jobs.projection import project
 from prefect_narrative.jobs.reconciler import look
-from prefect_narrative.jobs.record import Job, JobEvent, JobFilter, JobId, JobPage
+from prefect_narrative.jobs.record import SOURCE_TAG, Job, JobEvent, JobFilter, JobId, JobPage
 from prefect_narrative.jobs.retries import has_ended
 from prefect_narrative.jobs.sql import open_store
 from prefect_narrative.jobs.states import JobState

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 
 from typing_extensions import override
 
+from prefect_narrative.costs import Cost
 from prefect_narrative.jobs import work
 from prefect_narrative.jobs.cursor import checked_limit, cursor_after, position_of
 from prefect_narrative.jobs.projection import is_due, project
@@ -26,6 +27,7 @@ from prefect_narrative.jobs.record import (
     Usage,
 )
 from prefect_narrative.jobs.row import Row, storable
+from prefect_narrative.jobs.spending import CostGroup, GroupBy, Spending, group_of
 from prefect_narrative.jobs.states import JobState, state_of
 from prefect_narrative.jobs.store import Attempt, JobStore, UnknownJobError
 
@@ -97,6 +99,26 @@ class MemoryJobStore(JobStore):
     def events(self, job_id: JobId) -> Sequence[JobEvent]:
         with self._lock:
             return list(self._events.get(job_id, ()))
+
+    @override
+    def cost(self, job_id: JobId) -> Cost | None:
+        with self._lock:
+            row = self._rows.get(job_id)
+        return None if row is None else row.cost()
+
+    @override
+    def spending(self, since: datetime, until: datetime, by: GroupBy) -> Spending:
+        with self._lock:
+            rows = [row for row in self._rows.values() if row.ended_at is not None and since <= row.ended_at < until]
+        return Spending.of(
+            CostGroup(
+                group=group_of(row, by),
+                jobs=1,
+                unpriced=int(row.started_at is not None and row.cost() is None),
+                cost=row.cost() or Cost.of(()),
+            )
+            for row in rows
+        )
 
     @override
     def active(self) -> Sequence[Job]:
@@ -179,9 +201,9 @@ class MemoryJobStore(JobStore):
             self._keep(work.describe(self._known(job_id), self._clock(), dataset=dataset, sources=sources))
 
     @override
-    def add_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
+    def add_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:
         with self._lock:
-            self._keep(work.use(self._known(job_id), token, usage, self._clock()))
+            self._keep(work.use(self._known(job_id), token, usage, cost, self._clock()))
 
     @override
     def set_progress(self, job_id: JobId, progress: Progress) -> None:

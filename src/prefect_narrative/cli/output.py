@@ -57,7 +57,7 @@ def cell(value: object) -> str:  # noqa: PLR0911 - one a type
     if isinstance(value, float):
         return f"{round(value, 4):,}" if value == 0 or 0.001 <= abs(value) < 1e15 else f"{value:g}"
     if isinstance(value, Decimal):
-        return f"{value:,}"
+        return f"{value:,f}"
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if value.tzinfo else value.isoformat(" ", "seconds")
     if isinstance(value, (Mapping, list, tuple)):

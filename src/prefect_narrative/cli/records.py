@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC
 
+from prefect_narrative.cli.money import usd
 from prefect_narrative.cli.output import Output, cell, dumps, seconds
 from prefect_narrative.jobs.record import Job, JobEvent, Usage, WaitingFor
 
@@ -47,12 +48,19 @@ def details(job: Job, output: Output) -> None:
         "ended": job.ended_at,
         "queue, run": f"{seconds(job.queue_seconds)}, {seconds(job.run_seconds)}",
         "used": _usage(job.usage),
+        "cost": _cost(job),
         "process": f"{executor.pid} on {executor.host}" if executor else None,
     }
     output.fields({name: value for name, value in told.items() if value is not None})
     for failure in job.failures:
         output.line(f"failure of attempt {failure.attempt}: {failure.message} ({failure.kind}, {failure.code})")
         output.line(f"  remedy: {failure.remedy}")
+
+
+def _cost(job: Job) -> str | None:
+    if job.cost_micro_cents_usd is not None:
+        return f"{cell(usd(job.cost_micro_cents_usd))} USD"
+    return "unknown" if job.started_at is not None and job.state.terminal else None
 
 
 def _waiting(why: WaitingFor) -> str:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 from uuid import UUID
 
+from prefect_narrative.costs import Cost
 from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.pulse import Pulse
@@ -107,6 +108,7 @@ class JobContext:
         code_version: Version of the code that runs.
         show: Shows progress elsewhere too, once the job has run for two seconds.
         leave: Makes the body end where this attempt must; takes the reason.
+        price: Tells what usage costs, None where it can't. None: nobody wants to know.
         clock: Tells the time of day.
     """
 
@@ -123,11 +125,13 @@ class JobContext:
         code_version: str | None = None,
         show: Callable[[Progress], None] | None = None,
         leave: Callable[[str], object] | None = None,
+        price: Callable[[Usage], Cost | None] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.job_id = JobId(job_id)
         self._store = store
         self._outbox = outbox
+        self._price = price
         self._clock = clock
         self._resources: list[Resource] = []
         self._release = ExitStack()
@@ -255,9 +259,10 @@ class JobContext:
 
     def _keep_usage(self) -> None:
         usage = self._usage()
+        cost = None if self._price is None else self._price(usage)
         self._write(
-            lambda: self._store.add_usage(self.job_id, self.token, usage),
-            lambda: self._outbox.put_usage(self.job_id, self.token, usage),
+            lambda: self._store.add_usage(self.job_id, self.token, usage, cost),
+            lambda: self._outbox.put_usage(self.job_id, self.token, usage, cost),
         )
 
     def _usage(self) -> Usage:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
+from prefect_narrative.costs import Cost
 from prefect_narrative.errors import SupersededError
 from prefect_narrative.jobs.record import (
     Executor,
@@ -25,6 +26,7 @@ from prefect_narrative.jobs.record import (
     Usage,
 )
 from prefect_narrative.jobs.schema import bring_up_to_date, is_up_to_date
+from prefect_narrative.jobs.spending import GroupBy, Spending
 from prefect_narrative.jobs.sql import SqlJobStore
 from prefect_narrative.jobs.store import Attempt, JobStore, JobTableUnavailableError
 
@@ -72,6 +74,14 @@ class ImpatientJobStore(JobStore):
     @override
     def events(self, job_id: JobId) -> Sequence[JobEvent]:
         return self._table.events(job_id)
+
+    @override
+    def cost(self, job_id: JobId) -> Cost | None:
+        return self._table.cost(job_id)
+
+    @override
+    def spending(self, since: datetime, until: datetime, by: GroupBy) -> Spending:
+        return self._table.spending(since, until, by)
 
     @override
     def active(self) -> Sequence[Job]:
@@ -145,8 +155,8 @@ class ImpatientJobStore(JobStore):
         self._hurry(lambda: self._table.describe(job_id, dataset=dataset, sources=sources))
 
     @override
-    def add_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
-        self._hurry(lambda: self._table.add_usage(job_id, token, usage))
+    def add_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:
+        self._hurry(lambda: self._table.add_usage(job_id, token, usage, cost))
 
     @override
     def set_progress(self, job_id: JobId, progress: Progress) -> None:

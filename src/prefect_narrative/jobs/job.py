@@ -28,6 +28,7 @@ from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.hooks import HOOKS, here
 from prefect_narrative.jobs.leaving import leave
 from prefect_narrative.jobs.orphans import outlive_readers
+from prefect_narrative.jobs.pricing import Pricing
 from prefect_narrative.jobs.record import Executor, Progress
 from prefect_narrative.jobs.retries import MAX_RETRIES, backoff
 
@@ -252,6 +253,7 @@ def _context(known: JobType, inputs: Mapping[str, Any]) -> JobContext:
         code_version=_code_version(),
         show=_ProgressArtifact(run).show,
         leave=leave,
+        price=Pricing(known.name).cost,
     )
 
 

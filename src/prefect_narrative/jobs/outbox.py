@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 from pydantic import Field, ValidationError
 
+from prefect_narrative.costs import Cost
 from prefect_narrative.errors import SupersededError
 from prefect_narrative.jobs.record import Failure, JobId, Usage, Value
 from prefect_narrative.jobs.row import storable
@@ -34,6 +35,8 @@ class _Letter(Value):
     result: dict[str, Any] | None = None
     failure: Failure | None = None
     usage: Usage | None = None
+    cost: Cost | None = None
+    """What the usage costs."""
 
 
 class _RejectedError(ValueError):
@@ -64,9 +67,9 @@ class Outbox:
         """Keep why an attempt failed."""
         self._put(_Letter(job_id=job_id, token=token, kind="failure", failure=failure))
 
-    def put_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
-        """Keep what an attempt used."""
-        self._put(_Letter(job_id=job_id, token=token, kind="usage", usage=usage))
+    def put_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:
+        """Keep what an attempt used, and what that costs."""
+        self._put(_Letter(job_id=job_id, token=token, kind="usage", usage=usage, cost=cost))
 
     def find_result(self, job_id: JobId) -> tuple[int, dict[str, Any]] | None:
         """Return the newest token with a result of this job, and the result; None where there is none."""
@@ -208,7 +211,7 @@ def _hand_over(letter: _Letter, store: JobStore) -> None:
     if letter.failure is not None:
         store.add_failure(job_id, letter.failure)
     if letter.usage is not None:
-        store.add_usage(job_id, letter.token, letter.usage)
+        store.add_usage(job_id, letter.token, letter.usage, letter.cost)
 
 
 def _set_aside(path: Path, why: str, error: Exception) -> None:

@@ -29,16 +29,12 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed
 
-from prefect_narrative.jobs.record import Observation, PrefectState, RequestSource
+from prefect_narrative.jobs.record import PARENT_TAG, SOURCE_TAG, Observation, PrefectState, RequestSource
 from prefect_narrative.jobs.states import JobState, state_of
 from prefect_narrative.jobs.waiting import Waiting, of_state
 
 logger = logging.getLogger(__name__)
 
-SOURCE_TAG = "source:"
-"""A tag with this prefix says who asked for a run, where Prefect does not: `source:cli`."""
-PARENT_TAG = "parent:"
-"""A tag with this prefix holds the id of the job that submitted the run."""
 ONE_SHOT_KEY = "once:"
 """Prefix of the idempotency keys that our client makes up, so that a request which it repeats makes one run."""
 _UI_MESSAGE = "Run from the Prefect UI"

@@ -12,6 +12,10 @@ from prefect_narrative.jobs.states import JobState, Move
 
 JobId = NewType("JobId", UUID)
 """A job's id, which is the id of its Prefect flow run."""
+SOURCE_TAG = "source:"
+"""A tag with this prefix says who asked for a run, where Prefect does not: `source:cli`."""
+PARENT_TAG = "parent:"
+"""A tag with this prefix holds the id of the job that submitted the run."""
 
 
 class Value(BaseModel):
@@ -189,7 +193,7 @@ class Job(Value):
     usage: Usage = Usage()
     """What it has used."""
     cost_micro_cents_usd: int | None = None
-    """Cost in 1/100,000,000 of a US dollar; None where it was not calculated."""
+    """What all its attempts have cost, in 1/100,000,000 of a US dollar; None where that is not known."""
     forecast_job_id: UUID | None = None
     """The job that forecast this one; None where none did."""
 

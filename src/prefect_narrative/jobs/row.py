@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
+from prefect_narrative.costs import Cost
+from prefect_narrative.jobs.charging import Charge, cost_of_charges
 from prefect_narrative.jobs.record import Failure, Job, Usage
 
 Anything = TypeVar("Anything")
@@ -25,6 +27,8 @@ class Row(Job):
     """Number of the job's last event."""
     usages: dict[str, Usage] = Field(default_factory=dict)
     """What each attempt's process used, by its token in digits; `usage` is their total."""
+    charges: tuple[Charge, ...] = ()
+    """What each attempt costs, line by line; `cost_micro_cents_usd` is their total."""
     trusted: bool = True
     """False where the id in `prefect` was made up, so that only its timestamp says how new it is."""
 
@@ -32,6 +36,10 @@ class Row(Job):
     def used_up(self) -> bool:
         """Whether the number of this attempt can't be used for a further start."""
         return self.rested_attempt >= self.attempt or any(one.attempt == self.attempt for one in self.failures)
+
+    def cost(self) -> Cost | None:
+        """Return what the attempts have cost, line by line; None where that is not known of all of them."""
+        return None if self.cost_micro_cents_usd is None else cost_of_charges(self.charges)
 
     def job(self) -> Job:
         """Return what readers see."""

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from prefect_narrative.jobs.database import Database
 from prefect_narrative.jobs.store import JobTableUnavailableError
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest step in `migrations.versions`. A constant, since to ask Alembic means to import it, at each start."""
 
 _ADVISORY_LOCK = 0x6E61727261746976

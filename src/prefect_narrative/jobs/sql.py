@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from typing_extensions import override
 
+from prefect_narrative.costs import Cost
 from prefect_narrative.jobs import work
 from prefect_narrative.jobs.cursor import checked_limit, cursor_after, position_of
 from prefect_narrative.jobs.database import Database
@@ -41,6 +42,8 @@ from prefect_narrative.jobs.record import (
 )
 from prefect_narrative.jobs.row import Row, storable
 from prefect_narrative.jobs.schema import bring_up_to_date
+from prefect_narrative.jobs.spending import GroupBy, Spending
+from prefect_narrative.jobs.spending_query import spending_of, spending_query
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import Attempt, JobStore, UnknownJobError
 from prefect_narrative.jobs.table import job_events, job_heartbeats, job_tags, jobs, row_of, values_of
@@ -122,6 +125,17 @@ class SqlJobStore(JobStore):
         return [JobEvent(**one) for one in found]
 
     @override
+    def cost(self, job_id: JobId) -> Cost | None:
+        found = self.database.read(lambda connection: connection.execute(_row_query(job_id)).mappings().first())
+        return None if found is None else row_of(found).cost()
+
+    @override
+    def spending(self, since: datetime, until: datetime, by: GroupBy) -> Spending:
+        query = spending_query(since, until, by, sqlite=self.database.is_sqlite)
+        found = self.database.read(lambda connection: connection.execute(query).mappings().all())
+        return spending_of(found, by)
+
+    @override
     def active(self) -> Sequence[Job]:
         found = self.database.read(lambda connection: connection.execute(active_query()).mappings().all())
         return [row_of(one).job() for one in found]
@@ -196,8 +210,8 @@ class SqlJobStore(JobStore):
         self._change(job_id, lambda row: (work.describe(row, self._clock(), dataset=dataset, sources=sources), None))
 
     @override
-    def add_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
-        self._change(job_id, lambda row: (work.use(row, token, usage, self._clock()), None))
+    def add_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:
+        self._change(job_id, lambda row: (work.use(row, token, usage, cost, self._clock()), None))
 
     @override
     def set_progress(self, job_id: JobId, progress: Progress) -> None:

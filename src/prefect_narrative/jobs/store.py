@@ -7,6 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from prefect_narrative.costs import Cost
 from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.jobs.record import (
     Executor,
@@ -21,6 +22,7 @@ from prefect_narrative.jobs.record import (
     Progress,
     Usage,
 )
+from prefect_narrative.jobs.spending import GroupBy, Spending
 
 MAX_PAGE = 500
 
@@ -92,6 +94,20 @@ class JobReader(ABC):
     @abstractmethod
     def events(self, job_id: JobId) -> Sequence[JobEvent]:
         """Return the job's events, oldest first; empty for an unknown job."""
+
+    @abstractmethod
+    def cost(self, job_id: JobId) -> Cost | None:
+        """Return what the job has cost, line by line; None where that is not known, or the table has no such row."""
+
+    @abstractmethod
+    def spending(self, since: datetime, until: datetime, by: GroupBy) -> Spending:
+        """Return what the jobs cost that ended in a period, by group.
+
+        Args:
+            since: The first moment of the period.
+            until: The first moment after it.
+            by: What to group by; each job counts in exactly one group.
+        """
 
     @abstractmethod
     def active(self) -> Sequence[Job]:
@@ -198,11 +214,17 @@ class JobStore(JobReader):
         """Say what the job writes and reads; None leaves what is there."""
 
     @abstractmethod
-    def add_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
-        """Say what the process that held a token used; the record shows the total of all of them.
+    def add_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:
+        """Say what the process that held a token used, and what that costs; the record shows the total of all of them.
 
         The same token again replaces what it said before, so that what is delivered twice counts once. The total is a
         sum, but the largest for the peak memory.
+
+        Args:
+            job_id: The job.
+            token: The token that the process held.
+            usage: What it used.
+            cost: What that costs; None: that is not known, and so it is not of the job as a whole.
         """
 
     @abstractmethod

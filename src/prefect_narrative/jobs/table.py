@@ -96,6 +96,7 @@ jobs = Table(
     Column("code_version", Text),
     Column("usage", DOCUMENT, nullable=False),
     Column("usages", DOCUMENT, nullable=False, server_default="{}"),
+    Column("charges", DOCUMENT, nullable=False, server_default="[]"),
     Column("cost_micro_cents_usd", BigInteger),
     Column("forecast_job_id", Uuid),
     Column("created_at", Instant, nullable=False),
@@ -184,7 +185,7 @@ job_heartbeats = Table(
 )
 
 _PLAIN = [name for name in Row.model_fields if name in jobs.c]
-_DOCUMENTS = ["waiting_for", "progress", "failures", "executor", "usage", "usages"]
+_DOCUMENTS = ["waiting_for", "progress", "failures", "executor", "usage", "usages", "charges"]
 _PREFECT = {f"prefect_{name}": name for name in PrefectState.model_fields}
 
 

@@ -4,7 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from prefect_narrative.costs import Cost
 from prefect_narrative.errors import SupersededError
+from prefect_narrative.jobs.charging import charges_of
 from prefect_narrative.jobs.projection import event_of
 from prefect_narrative.jobs.record import Executor, Failure, JobEvent, Progress, Usage
 from prefect_narrative.jobs.row import Row, is_guess, is_report, storable
@@ -130,10 +132,23 @@ def describe(row: Row, now: datetime, *, dataset: str | None, sources: Sequence[
     return row if after == row else after.model_copy(update={"updated_at": now})
 
 
-def use(row: Row, token: int, usage: Usage, now: datetime) -> Row:
-    """Return the row with what the holder of a token used, in the place of what it said before, and with the total."""
+def use(row: Row, token: int, usage: Usage, cost: Cost | None, now: datetime) -> Row:
+    """Return the row with what the holder of a token used, in the place of what it said before, and with the total.
+
+    What the job costs is known only where it is known of all attempts: a part of it would look like the whole.
+    """
     usages = {**row.usages, str(token): storable(usage)}
-    after = row.model_copy(update={"usages": usages, "usage": _total(usages.values())})
+    others = [charge for charge in row.charges if charge.token != token]
+    charges = (*others, *(() if cost is None else charges_of(token, cost)))
+    is_known = {str(charge.token) for charge in charges} >= usages.keys()
+    after = row.model_copy(
+        update={
+            "usages": usages,
+            "usage": _total(usages.values()),
+            "charges": charges,
+            "cost_micro_cents_usd": sum(charge.amount for charge in charges) if is_known else None,
+        }
+    )
     return row if after == row else after.model_copy(update={"updated_at": now})
 
 

@@ -34,6 +34,17 @@ PROMISED = {
         "hook_p99_ms",
         "runs",
     },
+    "profiles.py": {
+        "scan_ratio",
+        "hand_written_ratio",
+        "summarize_speedup",
+        "pandas_speedup",
+        "peak_mb",
+        "growth_ratio",
+        "columns_growth",
+        "runs",
+    },
+    "samples.py": {"growth_ratio", "random_100_of_50000", "random_1000_of_50000", "first_100_of_50000", "runs"},
     "views.py": {
         "full_ratio",
         "full_cpu_ratio",

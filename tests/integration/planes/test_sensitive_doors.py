@@ -19,6 +19,7 @@ from prefect_narrative.planes.sensitive import REDACTED, SENSITIVE, marks, marks
 from prefect_narrative.samples.showing import kept_heads, kept_sample
 from prefect_narrative.samples.taking import Request, take
 from prefect_narrative.views.definition import ViewDefinition
+from prefect_narrative.views.marking import ATTEMPTS, InheritedMarkError, mark
 from prefect_narrative.views.sensitivity import SensitiveRowsError, Sensitivity
 
 SECRET = "topsecret"
@@ -74,6 +75,49 @@ def test_a_mark_that_is_set_later_counts_for_samples_that_are_there(people: Plan
     make_dataset(people, "open", "SELECT 1 AS id, 'plain' AS note", properties={SENSITIVE: ["note"]})
     assert [kept_sample(people, name).head.redacted for name in names] == [("note",), ("n",)]
     assert all("plain" not in str(kept_sample(people, name).rows) for name in names)
+
+
+def test_marks_are_set_and_taken_away_later(people: Plane) -> None:
+    make_dataset(people, "later", "SELECT 1 AS id, 'x' AS Mail", properties={"description": "who"})
+    make_view(people, "laters", "SELECT id, Mail || '!' AS m FROM later")
+    assert mark(people, "later", ["MAIL"], sensitive=True) == ("Mail",)
+    at = people.snapshot()
+    assert mark(people, "later", ["mail"], sensitive=True) == ("Mail",)
+    assert people.dataset("later").properties == {"description": "who", SENSITIVE: ["Mail"]}
+    assert people.snapshot() == at, "what is marked already is not written again"
+    assert Sensitivity(people).of_dataset("laters") == {"m"}
+    assert mark(people, "laters", ["id"], sensitive=True) == ("id",)
+    refresh(people, "laters", mode="full")
+    assert ViewDefinition.of(people.dataset("laters")).hidden == {"id", "m"}
+    with pytest.raises(InheritedMarkError, match=r"m of 'laters' can't lose the mark"):
+        mark(people, "laters", ["m"], sensitive=False)
+    assert mark(people, "laters", ["id"], sensitive=False) == ("m",)
+    assert mark(people, "later", ["mail"], sensitive=False) == ()
+    assert people.dataset("later").properties == {"description": "who"}
+    assert Sensitivity(people).of_dataset("laters") == {"m"}, "its rows were made from sensitive ones"
+    with pytest.raises(ColumnNotFoundError, match=r"'later' has no column 'Mai'. Nearest: Mail"):
+        mark(people, "later", ["Mai"], sensitive=True)
+
+
+def test_marks_are_set_though_others_write(people: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_dataset(people, "busy", "SELECT 1 AS id")
+    publish, left = people.publish, [2]
+
+    def slow(*given: object, **named: object) -> object:
+        if left[0]:
+            left[0] -= 1
+            monkeypatch.setattr(people, "publish", publish)
+            make_dataset(people, "busy", "SELECT 2 AS id", "append", properties={"description": f"{left[0]}"})
+            monkeypatch.setattr(people, "publish", slow)
+        return publish(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(people, "publish", slow)
+    assert mark(people, "busy", ["id"], sensitive=True) == ("id",)
+    assert people.dataset("busy").properties == {"description": "0", SENSITIVE: ["id"]}
+    make_dataset(people, "busy", "SELECT 3 AS id", "append", properties={})
+    left[0] = ATTEMPTS
+    with pytest.raises(OvertakenError):
+        mark(people, "busy", ["id"], sensitive=True)
 
 
 def test_views_inherit_and_keep_what_they_were_made_from(people: Plane) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from typing_extensions import override
 
+from prefect_narrative.costs import Cost
 from prefect_narrative.jobs.context import JobContext
 from prefect_narrative.jobs.outbox import Outbox
 from prefect_narrative.jobs.record import Failure, Heartbeat, JobId, Usage
@@ -25,7 +26,7 @@ class FullOutbox(Outbox):
         raise OSError(28, "No space left on device")
 
     @override
-    def put_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
+    def put_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:
         raise OSError(28, "No space left on device")
 
 
@@ -96,7 +97,7 @@ class SilentStore(MemoryJobStore):
         raise JobTableUnavailableError
 
     @override
-    def add_usage(self, job_id: JobId, token: int, usage: Usage) -> None:
+    def add_usage(self, job_id: JobId, token: int, usage: Usage, cost: Cost | None = None) -> None:
         raise JobTableUnavailableError
 
     @override

@@ -375,8 +375,12 @@ def test_a_superseded_attempt_may_not_leave_a_result() -> None:
 
 
 def test_usage_adds_up_but_for_the_peak() -> None:
-    row = work.use(row_after(seen("RUNNING", 1)), 1, Usage(cpu_seconds=1.5, peak_memory_bytes=10, read_rows=0), NOW)
-    row = work.use(row, 2, Usage(cpu_seconds=float("nan"), peak_memory_bytes=7, read_rows=2, written_bytes=3), NOW)
+    row = work.use(
+        row_after(seen("RUNNING", 1)), 1, Usage(cpu_seconds=1.5, peak_memory_bytes=10, read_rows=0), None, NOW
+    )
+    row = work.use(
+        row, 2, Usage(cpu_seconds=float("nan"), peak_memory_bytes=7, read_rows=2, written_bytes=3), None, NOW
+    )
     assert row.usage == Usage(cpu_seconds=1.5, peak_memory_bytes=10, read_rows=2, written_bytes=3)
 
 

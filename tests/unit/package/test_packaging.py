@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
-from prefect_narrative.blocks import DataPlane
+from prefect_narrative.blocks import DataPlane, PriceList
 from prefect_narrative.deployments.apply import input_schema, load
 from prefect_narrative.deployments.declarations import BASE_JOB_TEMPLATE, DECLARATIONS, Declaration, as_prefect_yaml
 from prefect_narrative.deployments.prefect_yaml import render
@@ -88,3 +88,9 @@ class TestDataPlaneBlock(BlockStandardTestSuite):
     @pytest.fixture
     def block(self) -> type[DataPlane]:
         return DataPlane
+
+
+class TestPriceListBlock(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self) -> type[PriceList]:
+        return PriceList
