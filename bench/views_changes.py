@@ -85,20 +85,23 @@ class ByHand:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        connection.execute("CREATE TABLE lake.main.read_by_hand (name VARCHAR, snapshot_id BIGINT)")
+        # Such a table's few rows lie best in the catalog itself, which this lake does for its own tables only.
+        connection.execute("CREATE SCHEMA lake.by_hand")
+        connection.execute("CALL lake.set_option('data_inlining_row_limit', 10, schema => 'by_hand')")
+        connection.execute("CREATE TABLE lake.by_hand.read (name VARCHAR, snapshot_id BIGINT)")
 
     def make(self, view: str, query: str) -> None:
         """Make the table, and remember that everything was read."""
         self._connection.execute(f"CREATE TABLE lake.main.{view}_by_hand AS {query}")
-        self._connection.execute(f"INSERT INTO lake.main.read_by_hand VALUES ('{view}', {self._newest()})")
+        self._connection.execute(f"INSERT INTO lake.by_hand.read VALUES ('{view}', {self._newest()})")
 
     def update(self, view: str, statement: str, **values: str) -> None:
         """Bring the table up to date with what came since it was read; {first} and {last} are put in."""
-        first = self._value(f"SELECT snapshot_id FROM lake.main.read_by_hand WHERE name = '{view}'") + 1
+        first = self._value(f"SELECT snapshot_id FROM lake.by_hand.read WHERE name = '{view}'") + 1
         last = self._newest()
         self._connection.execute("BEGIN")
         self._connection.execute(statement.format(view=view, first=first, last=last, **values))
-        self._connection.execute(f"UPDATE lake.main.read_by_hand SET snapshot_id = {last} WHERE name = '{view}'")
+        self._connection.execute(f"UPDATE lake.by_hand.read SET snapshot_id = {last} WHERE name = '{view}'")
         self._connection.execute("COMMIT")
 
     def _newest(self) -> int:

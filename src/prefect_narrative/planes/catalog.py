@@ -4,19 +4,18 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+from prefect_narrative.planes.asking import Query, asking, live, numbers
 from prefect_narrative.planes.connection import LAKE, METADATA
 from prefect_narrative.planes.errors import DatasetNotFoundError, SnapshotNotFoundError
 from prefect_narrative.planes.freshness import freshness
-from prefect_narrative.planes.history import History, Query
-from prefect_narrative.planes.names import INTERNAL_SCHEMA, STATE_PREFIX, DatasetName, dataset_name, quoted
+from prefect_narrative.planes.history import History
+from prefect_narrative.planes.names import INTERNAL_SCHEMA, STATE_PREFIX, DatasetName, dataset_name, literal, quoted
 from prefect_narrative.planes.plane import Column, Dataset, Description, Freshness, SourceVersion
-
-_LIVE = "begin_snapshot <= $at AND (end_snapshot IS NULL OR end_snapshot > $at)"
 
 TYPES = {
     "boolean": "BOOLEAN",
@@ -70,12 +69,13 @@ class Catalog:
 
     def __init__(self, query: Query, known: dict[int, dict[str, Table]] | None = None) -> None:
         self._query = query
+        self._ask = asking(query)
         self._known = {} if known is None else known
         self.history = History(query)
 
     def newest(self) -> int:
         """Return the id of the newest snapshot."""
-        return int(self._query(f"SELECT max(snapshot_id) FROM {METADATA}.ducklake_snapshot", [])[0][0])
+        return int(self._ask("SELECT max(snapshot_id) FROM ducklake_snapshot")[0][0])
 
     def resolve(self, at: int | None) -> int:
         """Return a snapshot's id if it exists; the newest for None.
@@ -100,17 +100,12 @@ class Catalog:
                 raise SnapshotNotFoundError(f"{snapshot!r} is no snapshot's id: it is a whole number from 0.")
         if not wanted:
             return
-        found = {
-            row[0]
-            for row in self._query(
-                f"SELECT snapshot_id FROM {METADATA}.ducklake_snapshot WHERE list_contains(?, snapshot_id)", [wanted]
-            )
-        }
+        among = f"SELECT snapshot_id FROM ducklake_snapshot WHERE snapshot_id IN {numbers(wanted)}"
+        found = {int(row[0]) for row in self._ask(among)}
         for snapshot in wanted:
             if snapshot not in found:
-                oldest, newest = self._query(
-                    f"SELECT min(snapshot_id), max(snapshot_id) FROM {METADATA}.ducklake_snapshot", []
-                )[0]
+                bounds = self._ask("SELECT min(snapshot_id), max(snapshot_id) FROM ducklake_snapshot")
+                oldest, newest = map(int, bounds[0])
                 raise SnapshotNotFoundError(
                     f"There is no snapshot {snapshot}, or it has expired: there are {oldest} to {newest}.",
                     detail={"snapshot_id": snapshot, "oldest": oldest, "newest": newest},
@@ -143,15 +138,12 @@ class Catalog:
         return self._known[at]
 
     def _tables(self, at: int) -> dict[str, Table]:
-        rows = self._query(
+        rows = self._ask(
             f"""
-            SELECT schema_name, table_name, table_id
-            FROM (SELECT * FROM {METADATA}.ducklake_table WHERE {_LIVE})
-            JOIN (SELECT schema_id, schema_name FROM {METADATA}.ducklake_schema WHERE {_LIVE}) USING (schema_id)
-            WHERE schema_name <> '{INTERNAL_SCHEMA}'
-            ORDER BY ALL
-            """.replace("$at", str(at)),
-            [],
+            SELECT s.schema_name, t.table_name, t.table_id
+            FROM ducklake_table AS t JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND {live(at, "s")}
+            WHERE s.schema_name <> '{INTERNAL_SCHEMA}' AND {live(at, "t")} ORDER BY 1, 2
+            """
         )
         found = {}
         for schema, table, table_id in rows:
@@ -159,23 +151,24 @@ class Catalog:
                 name = dataset_name(f"{schema}.{table}")
             except ValueError:
                 continue  # another program's table: it has no name by which it could be read here
-            found[str(name)] = Table(name, table_id)
+            found[str(name)] = Table(name, int(table_id))
         return found
 
-    def states(self, at: int) -> dict[str, Table]:
-        """Return the tables with views' hidden states, by the views' names."""
-        rows = self._query(
+    def state(self, view: str, at: int) -> Table | None:
+        """Return the table with a view's hidden state, if it has one."""
+        found = self._own_tables(at, f"t.table_name = {literal(STATE_PREFIX + view)}")
+        return next((Table(dataset_name(view), table_id) for table_id in found.values()), None)
+
+    def _own_tables(self, at: int, condition: str) -> dict[str, int]:
+        """Return the ids of tables of our own by their names."""
+        rows = self._ask(
             f"""
-            SELECT table_name, table_id
-            FROM (SELECT * FROM {METADATA}.ducklake_table WHERE {_LIVE})
-            JOIN (SELECT schema_id, schema_name FROM {METADATA}.ducklake_schema WHERE {_LIVE}) USING (schema_id)
-            WHERE schema_name = '{INTERNAL_SCHEMA}' AND starts_with(table_name, '{STATE_PREFIX}')
-            """.replace("$at", str(at)),
-            [],
+            SELECT t.table_name, t.table_id
+            FROM ducklake_table AS t JOIN ducklake_schema AS s ON s.schema_id = t.schema_id AND {live(at, "s")}
+            WHERE s.schema_name = '{INTERNAL_SCHEMA}' AND {live(at, "t")} AND {condition}
+            """
         )
-        return {
-            (view := table.removeprefix(STATE_PREFIX)): Table(dataset_name(view), table_id) for table, table_id in rows
-        }
+        return {name: int(table_id) for name, table_id in rows}
 
     def table(self, name: str, at: int) -> Table:
         """Return one dataset's table.
@@ -217,11 +210,14 @@ class Catalog:
             )
         return result
 
-    def descriptions(self, at: int) -> list[Description]:
-        """Return what all datasets are, by name."""
-        described = self._properties(at)
+    def descriptions(self, at: int, names: Collection[str] | None = None) -> list[Description]:
+        """Return what datasets are, by name; of those that are named (None: all) those that are there."""
+        tables = self.tables(at)
+        wanted = sorted(tables if names is None else tables.keys() & set(names))
+        described = self._properties(at, None if names is None else wanted)
         found = []
-        for name, table in sorted(self.tables(at).items()):
+        for name in wanted:
+            table = tables[name]
             kind, properties = described.get(name, ("dataset", {}))
             found.append(Description(name, "view" if kind == "view" else "dataset", table.table_id, properties))
         return found
@@ -244,42 +240,43 @@ class Catalog:
 
     def known_files(self, below: str) -> set[str]:
         """Return the paths of all data files below a folder that are, or once were, the lake's."""
-        rows = self._query(
-            f"""
-            SELECT path FROM {METADATA}.ducklake_data_file WHERE starts_with(path, $1)
-            UNION SELECT path FROM {METADATA}.ducklake_files_scheduled_for_deletion WHERE starts_with(path, $1)
-            """,
-            [below],
+        within = f"substr(path, 1, {len(below)}) = {literal(below)}"
+        rows = self._ask(
+            f"SELECT path FROM ducklake_data_file WHERE {within} "
+            f"UNION SELECT path FROM ducklake_files_scheduled_for_deletion WHERE {within}"
         )
         return {row[0] for row in rows}
 
     def sizes(self, at: int, tables: Collection[Table]) -> dict[int, Size]:
         """Return how big tables are, by their ids. Rows are counted only where the catalog does not tell them."""
-        ids = [table.table_id for table in tables]
+        ids = numbers([table.table_id for table in tables])
         # Files that were merged later have rows that this snapshot does not see; so have files of deletions.
-        found = self._query(
+        found = self._ask(
             f"""
-            SELECT table_id, sum(record_count), sum(file_size_bytes), count(*), coalesce(max(partial_max), 0) > $at
-            FROM {METADATA}.ducklake_data_file WHERE {_LIVE} AND list_contains(?, table_id) GROUP BY ALL
-            """.replace("$at", str(at)),
-            [ids],
+            SELECT table_id, sum(record_count), sum(file_size_bytes), count(*),
+                coalesce(max(partial_max), 0) > {int(at)}
+            FROM ducklake_data_file WHERE {live(at)} AND table_id IN {ids} GROUP BY table_id
+            """
         )
-        deleted = self._query(
+        # A file of deletions stays when all that is left of its data file is deleted, and the data file goes.
+        deleted = self._ask(
             f"""
-            SELECT table_id, sum(delete_count), coalesce(max(partial_max), 0) > $at
-            FROM {METADATA}.ducklake_delete_file WHERE {_LIVE} AND list_contains(?, table_id) GROUP BY ALL
-            """.replace("$at", str(at)),
-            [ids],
+            SELECT table_id, sum(delete_count), coalesce(max(partial_max), 0) > {int(at)}
+            FROM ducklake_delete_file WHERE {live(at)} AND table_id IN {ids} AND data_file_id IN
+                (SELECT data_file_id FROM ducklake_data_file WHERE {live(at)} AND table_id IN {ids})
+            GROUP BY table_id
+            """
         )
-        inlined = {
-            row[0]
-            for row in self._query(
-                f"SELECT table_id FROM {METADATA}.ducklake_inlined_data_tables WHERE list_contains(?, table_id)", [ids]
-            )
-        }
-        less = {table_id: (int(rows), bool(later)) for table_id, rows, later in deleted}
+        inlined: dict[int, list[str]] = {}
+        for table_id, name in self._ask(
+            f"SELECT table_id, table_name FROM ducklake_inlined_data_tables WHERE table_id IN {ids} ORDER BY table_name"
+        ):
+            inlined.setdefault(int(table_id), []).append(name)
+        deletions = self.history.inlined_deletions([table.table_id for table in tables])
+        less = {int(table_id): (int(rows), later == "1") for table_id, rows, later in deleted}
         files = {
-            table_id: (int(rows), int(size), int(count), bool(later)) for table_id, rows, size, count, later in found
+            int(table_id): (int(rows), int(size), int(count), later == "1")
+            for table_id, rows, size, count, later in found
         }
         sizes = {}
         for table in tables:
@@ -288,73 +285,84 @@ class Catalog:
             if later or later_too:
                 rows = int(self._query(f"SELECT count(*) FROM {table.name.sql} AT (VERSION => {at})", [])[0][0])
             else:
-                added, removed = self.inlined(at, table.table_id) if table.table_id in inlined else (0, 0)
-                rows += added - removed - gone
+                rows += self._inlined_rows(at, inlined.get(table.table_id, ()))
+                rows -= gone + self._inlined_deletions(at, table.table_id, deletions.get(table.table_id))
             sizes[table.table_id] = Size(rows, size, count)
         return sizes
 
+    def _inlined_rows(self, at: int, tables: Sequence[str]) -> int:
+        """Return how many rows these tables of the catalog itself have."""
+        return sum(int(self._ask(f"SELECT count(*) FROM {quoted(name)} WHERE {live(at)}")[0][0]) for name in tables)
+
+    def _inlined_deletions(self, at: int, table_id: int, deletions: str | None) -> int:
+        """Return how many rows of a table's files the catalog itself says are deleted."""
+        if deletions is None:
+            return 0
+        files = f"SELECT data_file_id FROM ducklake_data_file WHERE {live(at)} AND table_id = {int(table_id)}"
+        gone = f"SELECT count(*) FROM {quoted(deletions)} WHERE begin_snapshot <= {int(at)} AND file_id IN ({files})"
+        return int(self._ask(gone)[0][0])
+
     def inlined(self, at: int, table_id: int) -> tuple[int, int]:
         """Return how many rows of a table the catalog itself has, and how many rows of files it says are deleted."""
-        import duckdb  # noqa: PLC0415  (the engine is loaded by those who open a plane only)
-
-        rows = removed = 0
-        tables = self._query(
-            f"SELECT table_name FROM {METADATA}.ducklake_inlined_data_tables WHERE table_id = ? ORDER BY ALL",
-            [table_id],
-        )
-        for (name,) in tables:
-            counted = f"SELECT count(*) FROM {METADATA}.{quoted(name)} WHERE {_LIVE}".replace("$at", str(at))
-            rows += int(self._query(counted, [])[0][0])
-        with suppress(duckdb.CatalogException):  # the table is made when a row is first deleted so
-            removed = int(
-                self._query(
-                    f"""
-                    SELECT count(*) FROM {METADATA}.ducklake_inlined_delete_{int(table_id)}
-                    WHERE begin_snapshot <= $at AND file_id IN
-                        (SELECT data_file_id FROM {METADATA}.ducklake_data_file WHERE {_LIVE} AND table_id = ?)
-                    """.replace("$at", str(at)),
-                    [table_id],
-                )[0][0]
-            )
-        return rows, removed
+        tables = f"SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = {int(table_id)}"
+        deletions = self.history.inlined_deletions([table_id]).get(table_id)
+        rows = self._inlined_rows(at, [name for (name,) in self._ask(tables)])
+        return rows, self._inlined_deletions(at, table_id, deletions)
 
     def said(self, name: str, at: int) -> tuple[str, str] | None:
         """Return a dataset's kind and its properties, as they are written; None where nothing is said about it."""
-        rows = self._query(
-            f"SELECT kind, properties FROM {LAKE}.{INTERNAL_SCHEMA}.datasets AT (VERSION => {at}) WHERE dataset = ?",
-            [name],
-        )
+        rows = self._own_rows("datasets", ("kind", "properties"), at, f"dataset = {literal(name)}")
         return rows[0] if rows else None
 
+    def publication(self, job_id: UUID, at: int) -> tuple[int, str | None] | None:
+        """Return the token and the result of a job's publication."""
+        rows = self._own_rows("publications", ("token", "result"), at, f"job_id = '{job_id}'")
+        return (int(rows[0][0]), rows[0][1]) if rows else None
+
     def _properties(self, at: int, names: Sequence[str] | None = None) -> dict[str, tuple[str, Mapping[str, Any]]]:
-        present = self._query(
-            f"""
-            SELECT count(*) FROM {METADATA}.ducklake_table
-            WHERE table_name = 'datasets' AND {_LIVE} AND schema_id IN
-                (SELECT schema_id FROM {METADATA}.ducklake_schema WHERE schema_name = '{INTERNAL_SCHEMA}')
-            """.replace("$at", str(at)),
-            [],
-        )[0][0]
-        if not present:
+        if names is not None and not names:
             return {}
-        wanted = "" if names is None else " WHERE list_contains(?, dataset)"
-        rows = self._query(
-            f"SELECT dataset, kind, properties FROM {LAKE}.{INTERNAL_SCHEMA}.datasets AT (VERSION => {at}){wanted}",
-            [] if names is None else [list(names)],
-        )
+        wanted = "" if names is None else f"dataset IN ({', '.join(map(literal, names))})"
+        rows = self._own_rows("datasets", ("dataset", "kind", "properties"), at, wanted)
         return {dataset: (kind, json.loads(properties)) for dataset, kind, properties in rows}
 
+    def _own_rows(self, table: str, columns: Sequence[str], at: int, condition: str = "") -> list[tuple[Any, ...]]:
+        """Return rows of a table of ours as of a snapshot; none where there is no such table.
+
+        They lie in the catalog itself, where they are found at once; unless somebody has written them into files.
+
+        Args:
+            table: Its name.
+            columns: The columns that are wanted.
+            at: The snapshot.
+            condition: Which rows, in the SQL of both databases; empty: all.
+        """
+        found = self._own_tables(at, f"t.table_name = {literal(table)}")
+        if not found:
+            return []
+        table_id = found[table]
+        named, where = ", ".join(columns), f" AND ({condition})" if condition else ""
+        in_files = f"EXISTS (SELECT 1 FROM ducklake_data_file WHERE table_id = {table_id} AND {live(at)})"
+        inlined = self._ask(
+            f"SELECT table_name, {in_files} FROM ducklake_inlined_data_tables WHERE table_id = {table_id}"
+        )
+        if not inlined or inlined[0][1] == "1":
+            rows = f"SELECT {named} FROM {LAKE}.{INTERNAL_SCHEMA}.{table} AT (VERSION => {int(at)}) WHERE true{where}"
+            return self._query(rows, [])
+        parts = [f"SELECT {named} FROM {quoted(name)} WHERE {live(at)}{where}" for name, _ in inlined]
+        return self._ask(" UNION ALL ".join(parts))
+
     def _columns(self, at: int, ids: Sequence[int]) -> dict[int, tuple[Column, ...]]:
-        rows = self._query(
+        rows = self._ask(
             f"""
-            SELECT table_id, column_id, parent_column, column_name, column_type FROM {METADATA}.ducklake_column
-            WHERE {_LIVE} AND list_contains(?, table_id) ORDER BY table_id, column_order
-            """.replace("$at", str(at)),
-            [ids],
+            SELECT table_id, column_id, parent_column, column_name, column_type FROM ducklake_column
+            WHERE {live(at)} AND table_id IN {numbers(ids)} ORDER BY table_id, column_order
+            """
         )
         children: dict[tuple[int, int | None], list[tuple[int, str, str]]] = {}
         for table_id, column_id, parent, name, kind in rows:
-            children.setdefault((table_id, parent), []).append((column_id, name, kind))
+            below = None if parent is None else int(parent)
+            children.setdefault((int(table_id), below), []).append((int(column_id), name, kind))
         return {
             table_id: tuple(Column(name, _type(kind, table_id, column_id, children)) for column_id, name, kind in found)
             for (table_id, parent), found in children.items()

@@ -7,7 +7,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,19 @@ def execute_one(connection: "duckdb.DuckDBPyConnection", sql: str, kind: str) ->
     if len(statements) != 1 or statements[0].type.name != kind:
         raise QueryRefusedError("The query is not exactly one SELECT.")
     return connection.execute(statements[0]).fetchall()
+
+
+@contextmanager
+def one_moment(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
+    """Let a connection see the lake as it is at one moment, for a block in which it writes nothing."""
+    import duckdb  # noqa: PLC0415
+
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        with suppress(duckdb.Error):  # what has failed may have ended it already
+            connection.execute("ROLLBACK")
 
 
 def _connect(

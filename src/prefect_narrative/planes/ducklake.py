@@ -3,7 +3,10 @@
 # ruff: noqa: S608  (identifiers are quoted, values are literals or parameters, queries are checked trees)
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +28,7 @@ from prefect_narrative.planes.connection import (
     Place,
     SpillFolder,
     execute_one,
+    one_moment,
     open_importer,
     open_reader,
     open_writer,
@@ -40,6 +44,7 @@ from prefect_narrative.planes.errors import (
 from prefect_narrative.planes.failures import quotes_values, translated
 from prefect_narrative.planes.feeds import changes_since, check_feeds, lost
 from prefect_narrative.planes.ingestion import aged
+from prefect_narrative.planes.inlining import settle_inlining
 from prefect_narrative.planes.internal_tables import Execute
 from prefect_narrative.planes.lock import PublishLock
 from prefect_narrative.planes.names import DatasetName, dataset_name
@@ -68,7 +73,7 @@ from prefect_narrative.planes.plane import (
 )
 from prefect_narrative.planes.profiling import Wanted as WantedProfile
 from prefect_narrative.planes.profiling import profile_dataset
-from prefect_narrative.planes.publishing import Publisher, create_internal_tables, find, found_publication
+from prefect_narrative.planes.publishing import Publisher, create_internal_tables, found_publication
 from prefect_narrative.planes.relations import with_relations
 from prefect_narrative.planes.sampled import Wanted, sample_dataset, sample_query
 from prefect_narrative.planes.sensitive import marked, withheld
@@ -112,6 +117,7 @@ class DuckLakePlane:
         self._lock = PublishLock(self._place.lock, settings.publish_lock_timeout)
         self._reader: DuckDBPyConnection | None = None
         self._writer: DuckDBPyConnection | None = None
+        self._opening: Future[DuckDBPyConnection] | None = None
         self._running: DuckDBPyConnection | None = None
         self._check: QueryCheck | None = None
         self._spill: SpillFolder | None = None
@@ -119,6 +125,7 @@ class DuckLakePlane:
         self._reads: tuple[CheckedQuery, set[int]] | None = None
         self._known_tables: dict[int, dict[str, Table]] = {}
         self._metadata: tuple[int, list[scans.ScannedTable], scans.Metadata] | None = None
+        self._moment: ExitStack | None = None
         self._closed = False
         self._make_place()
         self._engine = EngineThread(self.interrupt)
@@ -143,6 +150,18 @@ class DuckLakePlane:
 
         return self._run(work)
 
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Let all that is told within a block be of one moment: what others publish meanwhile is not seen."""
+        if self._moment is not None:
+            yield
+            return
+        self._run(self._begin_moment)
+        try:
+            yield
+        finally:
+            self._engine.call(self._end_moment)
+
     def snapshot(self) -> int:
         """Return the id of the newest snapshot."""
         return self._run(lambda: self._catalog().newest())
@@ -155,16 +174,16 @@ class DuckLakePlane:
             snapshot = catalog.resolve(at)
             return catalog.datasets(snapshot, catalog.tables(snapshot).values())
 
-        return self._run(work)
+        return self._look(work)
 
-    def descriptions(self, at: int | None = None) -> Sequence[Description]:
-        """Return what all datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`."""
+    def descriptions(self, at: int | None = None, names: Collection[str] | None = None) -> Sequence[Description]:
+        """Return what datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`."""
 
         def work() -> list[Description]:
             catalog = self._catalog()
-            return catalog.descriptions(catalog.resolve(at))
+            return catalog.descriptions(catalog.resolve(at), names)
 
-        return self._run(work)
+        return self._look(work)
 
     def dataset(self, name: str, at: int | None = None) -> Dataset:
         """Return one dataset as of a snapshot (None: the newest)."""
@@ -174,7 +193,7 @@ class DuckLakePlane:
             snapshot = catalog.resolve(at)
             return catalog.datasets(snapshot, [catalog.table(name, snapshot)])[0]
 
-        return self._run(work)
+        return self._look(work)
 
     def exists(self, name: str) -> bool:
         """Return whether the newest snapshot has a dataset of that name."""
@@ -184,7 +203,7 @@ class DuckLakePlane:
             catalog = self._catalog()
             return key in catalog.tables(catalog.newest())
 
-        return self._run(work)
+        return self._look(work)
 
     def check(
         self, query: str, at: int | None = None, *, deltas: bool = False, relations: Collection[str] | None = None
@@ -198,7 +217,7 @@ class DuckLakePlane:
             self._require(catalog, self._checking().versions(checked))
             return checked
 
-        return self._run(work)
+        return self._look(work)
 
     def describe(
         self, query: CheckedQuery, at: int | None = None, given: Mapping[str, Sequence[Column]] | None = None
@@ -218,7 +237,7 @@ class DuckLakePlane:
                 shapes[table] = known or catalog.datasets(seen, [catalog.table(str(name), seen)])[0].columns
             return described_over(sql, shapes)
 
-        return self._run(work)
+        return self._look(work)
 
     def read(
         self,
@@ -321,7 +340,7 @@ class DuckLakePlane:
                 found.append(SourceVersion(key, catalog.table(key, version).table_id, version))
             return found
 
-        return self._run(work)
+        return self._look(work)
 
     def changed(self, seen: SourceVersion, at: int) -> bool:
         """Return whether a dataset's contents at snapshot `at` may differ from those that were seen."""
@@ -334,7 +353,7 @@ class DuckLakePlane:
                 return True
             return catalog.changed(seen.table_id, *sorted((seen.snapshot_id, at)))
 
-        return self._run(work)
+        return self._look(work)
 
     def changes(self, seen: SourceVersion, at: int) -> Changes:
         """Return how much a dataset has changed since contents that were seen, up to snapshot `at`."""
@@ -351,11 +370,11 @@ class DuckLakePlane:
             rows = catalog.sizes(at, [table])[table.table_id].rows
             return catalog.history.changes(seen, at, catalog.columns(at, table.table_id), rows)
 
-        return self._run(work)
+        return self._look(work)
 
     def has_state(self, view: str, at: int) -> bool:
         """Return whether a view has a hidden state in a snapshot."""
-        return self._run(lambda: str(dataset_name(view)) in self._catalog().states(at))
+        return self._look(lambda: self._catalog().state(str(dataset_name(view)), at) is not None)
 
     def snapshot_at(self, moment: datetime) -> int:
         """Return the newest snapshot that was there at a moment."""
@@ -383,7 +402,7 @@ class DuckLakePlane:
                 self._metadata = (newest, tables, known)
             return scans.scanned(scans.scans_of(plan), tables, self._metadata[2])
 
-        return self._run(work)
+        return self._look(work)
 
     def look(self, text: str, at: int, relations: Mapping[str, Relation]) -> Sequence[tuple[Any, ...]]:
         """Return what a query of ours yields; quicker than `read`, since its columns are not asked for."""
@@ -397,11 +416,11 @@ class DuckLakePlane:
             sql = with_relations(runnable.sql, relations, runnable.uses, catalog)
             return execute_one(self._reading(), sql, "SELECT")
 
-        return self._run(work)
+        return self._look(work)
 
     def row_samples(self) -> Sequence[RowSample]:
         """Return what is known of all samples of rows that estimates are made from, by name."""
-        return self._run(lambda: row_samples.heads(self._execute_reading()))
+        return self._look(lambda: row_samples.heads(self._execute_reading()))
 
     def keep_row_samples(self, job_id: UUID, token: int, samples: Sequence[tuple[RowSample, Stage | None]]) -> int:
         """Keep row samples in the place of those of their names; the publish lock is held meanwhile."""
@@ -416,7 +435,7 @@ class DuckLakePlane:
             connection = self._reading()
             return aged(lambda statement, values: connection.execute(statement, list(values)).fetchall(), name, moment)
 
-        return self._run(work)
+        return self._look(work)
 
     def freshness(self, seen: Sequence[SourceVersion], at: int) -> Sequence[Freshness]:
         """Return of many contents whether they may have changed since, up to snapshot `at`, and when they first did."""
@@ -426,11 +445,11 @@ class DuckLakePlane:
             catalog.require([at])
             return catalog.freshness(seen, at)
 
-        return self._run(work)
+        return self._look(work)
 
     def delta_lost(self, seen: SourceVersion, at: int) -> str | None:
         """Return why it can't be told what has changed in a dataset since it was seen; None where it can."""
-        return self._run(lambda: lost(self._catalog(), seen, at))
+        return self._look(lambda: lost(self._catalog(), seen, at))
 
     def stage_query(
         self,
@@ -454,6 +473,9 @@ class DuckLakePlane:
         name = str(dataset_name(dataset))
 
         def work() -> Stage:
+            if self._moment is not None:
+                raise ValueError("nothing can be staged while the plane is held steady")
+            self._prepare_to_publish()
             connection = self._reading()
             catalog = self._catalog()
             newest = catalog.newest()
@@ -538,10 +560,11 @@ class DuckLakePlane:
         """Return what a job has published, or None."""
 
         def work() -> Published | None:
-            row = find(self._reading(), job_id)
+            catalog = self._catalog()
+            row = catalog.publication(job_id, catalog.newest())
             return None if row is None or row[1] is None else found_publication(row[1])
 
-        return self._run(work)
+        return self._look(work)
 
     def fence(self, job_id: UUID, token: int) -> None:
         """See to it that no attempt with a lower token than this can publish any more."""
@@ -613,10 +636,33 @@ class DuckLakePlane:
             failed: duckdb.Error = error
         except duckdb.Error as error:
             failed = error
+        if self._moment is not None:  # after most errors nothing more can be asked in a transaction
+            self._engine.call(self._end_moment)
+            self._engine.call(self._begin_moment)
         told = translated(failed)
         if quotes_values(told) and self._may_quote_sensitive():
             raise withheld()  # with no trace of the engine's own error, which a log would print
         raise told from failed
+
+    def _look(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, which asks for many things of one moment and writes nothing."""
+
+        def looking() -> T:
+            if self._moment is not None:
+                return work()
+            with one_moment(self._reading()):
+                return work()
+
+        return self._run(looking)
+
+    def _begin_moment(self) -> None:
+        self._moment = ExitStack()
+        self._moment.enter_context(one_moment(self._reading()))
+
+    def _end_moment(self) -> None:
+        moment, self._moment = self._moment, None
+        if moment is not None:
+            moment.close()
 
     def _may_quote_sensitive(self) -> bool:
         """Return whether what has failed reads sensitive columns, or may: views and our own relations may derive."""
@@ -635,6 +681,7 @@ class DuckLakePlane:
     def _disconnect(self) -> None:
         """Close all connections; they are opened anew when they are next needed."""
         self._metadata = None
+        self._forget_opening()
         opened = (self._reader, self._writer, self._check)
         self._reader = self._writer = self._check = None
         for one in opened:
@@ -665,6 +712,7 @@ class DuckLakePlane:
             connection = open_writer(self._place, self._settings, self._spilling(), unfinished)
             try:
                 create_internal_tables(connection)
+                settle_inlining(connection)
                 connection.execute("USE memory")
                 connection.execute(f"DETACH {LAKE}")
             finally:
@@ -692,8 +740,36 @@ class DuckLakePlane:
         """Return the connection that publishes. It is never interrupted: it holds the lock, and soon lets go of it."""
         self._running = None
         if self._writer is None:
-            self._writer = open_writer(self._place, self._settings, self._spilling())
+            opening, self._opening = self._opening or self._opened(), None
+            writer = opening.result()
+            settle_inlining(writer)
+            self._writer = writer
         return self._writer
+
+    def _prepare_to_publish(self) -> None:
+        """Begin to open the connection that publishes: it takes 0.3 s, for which nobody shall wait under the lock."""
+        if self._writer is None and self._opening is None:
+            self._opening = self._opened()
+
+    def _opened(self) -> "Future[DuckDBPyConnection]":
+        """Return a connection that publishes, which is being opened in a thread of its own."""
+        opened: Future[DuckDBPyConnection] = Future()
+        spill = self._spilling()
+
+        def work() -> None:
+            try:
+                opened.set_result(open_writer(self._place, self._settings, spill))
+            except BaseException as error:  # for whoever needs the connection
+                opened.set_exception(error)
+
+        threading.Thread(target=work, name="narrative-plane-writer", daemon=True).start()
+        return opened
+
+    def _forget_opening(self) -> None:
+        """Close what is being opened and was not needed."""
+        opening, self._opening = self._opening, None
+        if opening is not None and opening.exception() is None:
+            opening.result().close()
 
     def _stop_writing(self) -> None:
         if self._writer is not None:

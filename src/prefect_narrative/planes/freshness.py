@@ -6,8 +6,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from prefect_narrative.planes.asking import Query
 from prefect_narrative.planes.connection import METADATA
-from prefect_narrative.planes.history import COMPACTIONS, Query, touched
+from prefect_narrative.planes.history import COMPACTIONS, touched
 from prefect_narrative.planes.plane import Freshness, SourceVersion
 
 

@@ -7,16 +7,12 @@ files that were rewritten give wrong rows without an error (measured), so all of
 # ruff: noqa: S608  (identifiers are our own, values are literals or parameters)
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Sequence
 
-from prefect_narrative.planes.connection import METADATA
+from prefect_narrative.planes.asking import Query, asking
 from prefect_narrative.planes.errors import ChangesUnknownError
+from prefect_narrative.planes.names import literal, quoted
 from prefect_narrative.planes.plane import Changes, Column, SourceVersion
-
-Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-"""Runs one statement of ours with its parameters and returns all its rows."""
 
 REWRITING = "rewrite_delete"
 """Deleted rows were left out of rewritten files: the change feed of a range that has this in it is wrong."""
@@ -42,21 +38,20 @@ class History:
     """
 
     def __init__(self, query: Query) -> None:
-        self._query = query
+        self._ask = asking(query)
 
     def whole(self, first: int, last: int) -> bool:
         """Return whether every snapshot from `first` to `last` is still there."""
-        present = self._query(
-            f"SELECT count(*) FROM {METADATA}.ducklake_snapshot WHERE snapshot_id BETWEEN ? AND ?", [first, last]
-        )[0][0]
+        [[present]] = self._ask(
+            f"SELECT count(*) FROM ducklake_snapshot WHERE snapshot_id BETWEEN {int(first)} AND {int(last)}"
+        )
         return int(present) == last - first + 1
 
     def kinds(self, table_id: int, first: int, last: int) -> set[str]:
         """Return the kinds of changes of a table after snapshot `first`, up to and including `last`."""
-        rows = self._query(
-            f"SELECT changes_made FROM {METADATA}.ducklake_snapshot_changes "
-            "WHERE snapshot_id > ? AND snapshot_id <= ? AND contains(changes_made, ?)",
-            [first, last, f":{table_id}"],
+        rows = self._ask(
+            f"SELECT changes_made FROM ducklake_snapshot_changes WHERE snapshot_id > {int(first)} "
+            f"AND snapshot_id <= {int(last)} AND instr(changes_made, ':{int(table_id)}') > 0"
         )
         return {kind for (made,) in rows for kind, changed in touched(made or "") if changed == table_id}
 
@@ -85,14 +80,13 @@ class History:
             raise ChangesUnknownError(
                 f"The history of {name} since snapshot {first} has expired.", detail={"dataset": name}
             )
-        altered = self._query(
+        altered = self._ask(
             f"""
-            SELECT column_name FROM {METADATA}.ducklake_column
-            WHERE table_id = $1 AND (begin_snapshot > $2 AND begin_snapshot <= $3
-                OR end_snapshot > $2 AND end_snapshot <= $3)
+            SELECT column_name FROM ducklake_column
+            WHERE table_id = {int(table_id)} AND ({_after("begin_snapshot", first, at)}
+                OR {_after("end_snapshot", first, at)})
             ORDER BY column_order, column_name
-            """,
-            [table_id, first, at],
+            """
         )
         if altered:
             names = ", ".join(dict.fromkeys(str(column) for (column,) in altered))
@@ -124,60 +118,51 @@ class History:
 
     def _volume(self, table_id: int, first: int, last: int) -> tuple[int, int]:
         """Return at most how many rows were inserted and deleted. A file merged of old and new rows counts as new."""
-        values = [table_id, first, last]
-        inserted = self._query(
-            f"""
-            SELECT coalesce(sum(record_count), 0) FROM {METADATA}.ducklake_data_file
-            WHERE table_id = $1 AND begin_snapshot <= $3
-                AND (begin_snapshot > $2 OR partial_max > $2) AND (end_snapshot IS NULL OR end_snapshot > $2)
-            """,
-            values,
-        )[0][0]
+        of = f"table_id = {int(table_id)}"
         # A delete file names all deleted rows of its data file, those of earlier ones included.
-        deleted = self._query(
+        [[inserted, deleted, dropped]] = self._ask(
             f"""
-            SELECT coalesce(sum(now.delete_count - coalesce(was.delete_count, 0)), 0)
-            FROM {METADATA}.ducklake_delete_file AS now
-            LEFT JOIN (SELECT data_file_id, delete_count FROM {METADATA}.ducklake_delete_file
-                WHERE table_id = $1 AND begin_snapshot <= $2 AND (end_snapshot IS NULL OR end_snapshot > $2)
-                    AND coalesce(partial_max, 0) <= $2) AS was USING (data_file_id)
-            WHERE now.table_id = $1 AND now.begin_snapshot <= $3
-                AND (now.begin_snapshot > $2 OR now.partial_max > $2)
-                AND (now.end_snapshot IS NULL OR now.end_snapshot > $3)
-            """,
-            values,
-        )[0][0]
-        dropped = self._query(
-            f"SELECT coalesce(sum(record_count), 0) FROM {METADATA}.ducklake_data_file "
-            "WHERE table_id = $1 AND end_snapshot > $2 AND end_snapshot <= $3",
-            values,
-        )[0][0]
+            SELECT (SELECT coalesce(sum(record_count), 0) FROM ducklake_data_file
+                WHERE {of} AND begin_snapshot <= {int(last)}
+                    AND (begin_snapshot > {int(first)} OR partial_max > {int(first)})
+                    AND (end_snapshot IS NULL OR end_snapshot > {int(first)})),
+                (SELECT coalesce(sum(now.delete_count - coalesce(was.delete_count, 0)), 0)
+                FROM ducklake_delete_file AS now
+                LEFT JOIN (SELECT data_file_id, delete_count FROM ducklake_delete_file
+                    WHERE {of} AND begin_snapshot <= {int(first)}
+                        AND (end_snapshot IS NULL OR end_snapshot > {int(first)})
+                        AND coalesce(partial_max, 0) <= {int(first)}) AS was ON was.data_file_id = now.data_file_id
+                WHERE now.{of} AND now.begin_snapshot <= {int(last)}
+                    AND (now.begin_snapshot > {int(first)} OR now.partial_max > {int(first)})
+                    AND (now.end_snapshot IS NULL OR now.end_snapshot > {int(last)})),
+                (SELECT coalesce(sum(record_count), 0) FROM ducklake_data_file
+                WHERE {of} AND {_after("end_snapshot", first, last)})
+            """
+        )
         added, removed = self._inlined(table_id, first, last)
         return int(inserted) + added, int(deleted) + int(dropped) + removed
 
     def _inlined(self, table_id: int, first: int, last: int) -> tuple[int, int]:
         """Return how many rows that lie in the catalog itself came and went, and how many were deleted by it."""
-        import duckdb  # noqa: PLC0415  (the engine is loaded by those who open a plane only)
-
         added = removed = 0
-        tables = self._query(
-            f"SELECT table_name FROM {METADATA}.ducklake_inlined_data_tables WHERE table_id = ? ORDER BY ALL",
-            [table_id],
-        )
-        for (table,) in tables:
-            came, went = self._query(
-                f"""
-                SELECT count(*) FILTER (begin_snapshot > $1 AND begin_snapshot <= $2),
-                    count(*) FILTER (end_snapshot > $1 AND end_snapshot <= $2)
-                FROM {METADATA}."{table}"
-                """,
-                [first, last],
-            )[0]
+        begun, ended = (_after(name, first, last) for name in ("begin_snapshot", "end_snapshot"))
+        for (table,) in self._ask(
+            f"SELECT table_name FROM ducklake_inlined_data_tables WHERE table_id = {int(table_id)}"
+        ):
+            [[came, went]] = self._ask(
+                f"SELECT count(*) FILTER (WHERE {begun}), count(*) FILTER (WHERE {ended}) FROM {quoted(table)}"
+            )
             added, removed = added + int(came), removed + int(went)
-        with suppress(duckdb.CatalogException):  # the table is made when a row is first deleted so
-            removed += self._query(
-                f"SELECT count(*) FROM {METADATA}.ducklake_inlined_delete_{int(table_id)} "
-                "WHERE begin_snapshot > ? AND begin_snapshot <= ?",
-                [first, last],
-            )[0][0]
+        for deletions in self.inlined_deletions([table_id]).values():
+            removed += int(self._ask(f"SELECT count(*) FROM {quoted(deletions)} WHERE {begun}")[0][0])
         return added, removed
+
+    def inlined_deletions(self, table_ids: Sequence[int]) -> dict[int, str]:
+        """Return where the catalog itself says which rows of tables' files are deleted, for tables of which it does."""
+        names = {f"ducklake_inlined_delete_{int(table_id)}": table_id for table_id in table_ids}
+        among = f"SELECT name FROM sqlite_master WHERE name IN ({', '.join(map(literal, names)) or 'NULL'})"
+        return {names[name]: name for (name,) in self._ask(among)}
+
+
+def _after(column: str, first: int, last: int) -> str:
+    return f"{column} > {int(first)} AND {column} <= {int(last)}"

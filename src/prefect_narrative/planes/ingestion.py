@@ -22,6 +22,11 @@ ALL_ROWS = 2**63 - 1
 Execute = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
 
+def create(execute: Execute) -> None:
+    """Make the ledger where there is none yet: lakes that were made before it have none."""
+    execute(f"CREATE TABLE IF NOT EXISTS {LEDGER} (dataset VARCHAR, first_row BIGINT, ingested_at TIMESTAMP)", [])
+
+
 def record(execute: Execute, dataset: str, table_id: int | None, ingestion: Ingestion) -> None:
     """Note when the rows that are being added were ingested; within the transaction that adds them, under the lock.
 
@@ -31,7 +36,7 @@ def record(execute: Execute, dataset: str, table_id: int | None, ingestion: Inge
         table_id: The table that they are added to; None where it is new.
         ingestion: When, and which entries nothing needs any more.
     """
-    execute(f"CREATE TABLE IF NOT EXISTS {LEDGER} (dataset VARCHAR, first_row BIGINT, ingested_at TIMESTAMP)", [])
+    create(execute)
     if table_id is None:
         execute(f"DELETE FROM {LEDGER} WHERE dataset = ?", [dataset])
     elif ingestion.oldest_row is not None:

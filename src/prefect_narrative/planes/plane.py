@@ -1,6 +1,7 @@
 """What a data plane is: where data lives and queries run. It knows neither Prefect nor jobs, only an id and a token."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -334,6 +335,13 @@ class Plane(Protocol):
         """Return what runs the queries, with its version: what another one has computed may differ."""
         ...
 
+    def steady(self) -> AbstractContextManager[None]:
+        """Let all that is told within a block be of one moment: what others publish meanwhile is not seen.
+
+        It is quicker, too, where much is asked. Nothing can be staged within it.
+        """
+        ...
+
     def snapshot(self) -> int:
         """Return the id of the newest snapshot."""
         ...
@@ -342,8 +350,13 @@ class Plane(Protocol):
         """Return all datasets as of a snapshot (None: the newest), by name."""
         ...
 
-    def descriptions(self, at: int | None = None) -> Sequence[Description]:
-        """Return what all datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`."""
+    def descriptions(self, at: int | None = None, names: Collection[str] | None = None) -> Sequence[Description]:
+        """Return what datasets are as of a snapshot (None: the newest), by name; quicker than `datasets`.
+
+        Args:
+            at: The snapshot.
+            names: Only those of these that are there; None: all.
+        """
         ...
 
     def dataset(self, name: str, at: int | None = None) -> Dataset:

@@ -6,7 +6,10 @@ pass over the groups (Chan, Golub and LeVeque, Algorithms for computing the samp
 rounding takes from them (Kahan, 1965). All other columns are read together.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+# ruff: noqa: S608  (identifiers are quoted, the source is our own)
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 50
 """Columns that one statement reads together."""
+COPIED_VALUES = 5_000_000
+"""Values, rows times columns, up to which columns are read together before each is grouped by itself."""
+COPY = "temp.main.narrative_columns"
 GROUPING: frozenset[Statistic] = frozenset({"count_distinct", "histogram"})
 """Statistics that need the groups of a column's values."""
 
@@ -84,19 +90,37 @@ def profile_dataset(
     alone = [one for one in left if one.statistics & GROUPING]
     together = [one for one in left if not one.statistics & GROUPING]
     batches = [together[start : start + AT_ONCE] for start in range(0, len(together), AT_ONCE)]
-    for one in alone:
-        measure = grouped(quoted(one.column.name), source, one.kind, one.statistics, wanted.histogram)
-        found[one.column.name].update(measure.read(execute(measure.sql)[0]))
+    rows = catalog.sizes(at, [table])[table.table_id].rows
+    small = len(alone) > 1 and rows * len(alone) <= COPIED_VALUES
+    with _copied(connection, [one.column.name for one in alone], source) if small else nullcontext(source) as read_from:
+        for one in alone:
+            measure = grouped(quoted(one.column.name), read_from, one.kind, one.statistics, wanted.histogram)
+            found[one.column.name].update(measure.read(execute(measure.sql)[0]))
     for batch in batches:
         sql, read = scanned([(quoted(one.column.name), one.kind, one.statistics) for one in batch], source)
         for one, told in zip(batch, read(execute(sql)[0]), strict=True):
             found[one.column.name].update(told)
     return DatasetProfile(
-        rows=catalog.sizes(at, [table])[table.table_id].rows,
+        rows=rows,
         columns=tuple(one.profile(found[one.column.name]) for one in asked),
-        passes=len(alone) + len(batches),
+        passes=(1 if small else len(alone)) + len(batches),
         read_bytes=sum(files.stored_bytes(one.column.name) for one in left),
     )
+
+
+@contextmanager
+def _copied(connection: "duckdb.DuckDBPyConnection", columns: Sequence[str], source: str) -> Iterator[str]:
+    """Read columns into a temporary table, and return its name.
+
+    A statement on a table of the lake looks at all of its columns and files; with many columns of few rows that is most
+    of the work.
+    """
+    named = ", ".join(quoted(name) for name in columns)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {COPY} AS SELECT {named} FROM {source}")
+    try:
+        yield COPY
+    finally:
+        connection.execute(f"DROP TABLE {COPY}")
 
 
 def _asked(column: Column, connection: "duckdb.DuckDBPyConnection", wanted: Wanted) -> _Asked:

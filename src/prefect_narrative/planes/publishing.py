@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect_narrative.errors import NarrativeError
-from prefect_narrative.planes import row_samples, sample_store, statistics_store
+from prefect_narrative.planes import ingestion, row_samples, sample_store, statistics_store
 from prefect_narrative.planes.catalog import Catalog
 from prefect_narrative.planes.column_statistics import KeptStatistics
 from prefect_narrative.planes.connection import LAKE, Place
@@ -228,4 +228,5 @@ def create_internal_tables(connection: "duckdb.DuckDBPyConnection") -> None:
     connection.execute(f"CREATE SCHEMA {LAKE}.{INTERNAL_SCHEMA}")
     connection.execute(f"CREATE TABLE {PUBLICATIONS} (job_id UUID, token BIGINT, result VARCHAR)")
     connection.execute(f"CREATE TABLE {DATASETS} (dataset VARCHAR, kind VARCHAR, properties VARCHAR, job_id UUID)")
+    ingestion.create(lambda statement, _: connection.execute(statement).fetchall())
     connection.execute("COMMIT")

@@ -66,7 +66,7 @@ def _changed(relation: ChangedRows) -> str:
 
 def _stored(relation: StoredRows, catalog: Catalog) -> str:
     if relation.state:
-        table = catalog.states(relation.at).get(relation.dataset)
+        table = catalog.state(relation.dataset, relation.at)
         if table is None:
             raise DatasetNotFoundError(
                 f"There is no state of {relation.dataset!r} in snapshot {relation.at}.",

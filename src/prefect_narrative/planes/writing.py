@@ -155,7 +155,7 @@ class DatasetWriter:
             self._check_stage(write.state.stage)
             self._make(name, write.state.stage)
         else:
-            table = self._catalog.states(self._newest).get(str(view))
+            table = self._catalog.state(str(view), self._newest)
             if (
                 table is None
                 or write.since is None

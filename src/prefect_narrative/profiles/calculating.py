@@ -10,7 +10,7 @@ from prefect_narrative.errors import FailureKind, NarrativeError
 from prefect_narrative.planes.column_statistics import STATISTICS, HistogramOptions, Statistic
 from prefect_narrative.planes.columns import named_columns
 from prefect_narrative.planes.plane import Column, Plane
-from prefect_narrative.planes.profiling import GROUPING
+from prefect_narrative.planes.profiling import COPIED_VALUES, GROUPING
 from prefect_narrative.profiles.dataset_profile import (
     DEFAULT_HISTOGRAM,
     ColumnStatistics,
@@ -20,8 +20,6 @@ from prefect_narrative.profiles.dataset_profile import (
 )
 from prefect_narrative.views.sensitivity import Sensitivity
 
-VALUES_AT_ONCE = 5_000_000
-"""Values, rows times columns, that are read before progress is told again."""
 COLUMNS_AT_ONCE = 50
 
 Tell = Callable[[str, float, float], None]
@@ -103,6 +101,6 @@ def calculate(plane: Plane, job_id: UUID, wanted: Request, now: datetime, tell: 
 
 def _batches(columns: Sequence[Column], rows: int, *, grouping: bool) -> Iterator[Sequence[Column]]:
     """Yield the columns that are measured together: where each is read by itself, fewer of them the more rows."""
-    size = max(1, min(COLUMNS_AT_ONCE, VALUES_AT_ONCE // max(rows, 1))) if grouping else COLUMNS_AT_ONCE
+    size = max(1, min(COLUMNS_AT_ONCE, COPIED_VALUES // max(rows, 1))) if grouping else COLUMNS_AT_ONCE
     for start in range(0, len(columns), size):
         yield columns[start : start + size]

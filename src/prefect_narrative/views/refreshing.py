@@ -87,11 +87,23 @@ def plan_refresh(
         NotIncrementalError: `incremental` was asked for, and can't be.
     """
     now = now or datetime.now(UTC)  # before the snapshot is chosen: what is written in between is not in it
+    with plane.steady():
+        return _planned(plane, view, mode, instead, due, now, dict(pins or {}))
+
+
+def _planned(
+    plane: Plane,
+    view: str,
+    mode: Mode,
+    instead: str | None,
+    due: datetime | None,
+    now: datetime,
+    pins: dict[str, int],
+) -> RefreshPlan:
     at = plane.snapshot()
     dataset = plane.dataset(view, at)
     definition = ViewDefinition.of(dataset)
     query = plane.check(definition.query, at, deltas=definition.write_mode == "append")
-    pins = dict(pins or {})
     versions = tuple(version for source in query.sources for version in plane.versions([source], pins.get(source, at)))
     seen = {source.name: source.as_source() for source in definition.sources}
     newer = [version.name for version in versions if _is_newer(plane, seen.get(version.name), version)]

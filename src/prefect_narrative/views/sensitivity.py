@@ -6,7 +6,7 @@ what its sources say now count as well. What can't be told counts as sensitive.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import ValidationError
@@ -46,7 +46,7 @@ class Sensitivity:
         self._plane = plane
         self._newest = plane.snapshot()
         self._at = self._newest if at is None else at
-        self._descriptions: dict[int, Mapping[str, Description]] = {}
+        self._descriptions: dict[int, dict[str, Description | None]] = {}
         self._found: dict[tuple[str, int], frozenset[str]] = {}
 
     def of_dataset(self, name: str, version: int | None = None) -> frozenset[str]:
@@ -78,10 +78,8 @@ class Sensitivity:
         return tuple(column.name for column in columns if found.has(column.name))
 
     def _derived(self, query: CheckedQuery, at: int) -> Outputs:
-        if not _READS_AT.search(query.sql) and not any(
-            marked(one.properties) for version in {at, self._newest} for one in self._described(version).values()
-        ):
-            return Outputs()  # nothing is marked, which is quickly seen
+        if not _READS_AT.search(query.sql) and not self._any_marked(query.sources, {at, self._newest}):
+            return Outputs()  # which is quickly seen
         parser = Parser()
         try:
             tree = parser.tree(query.sql)
@@ -94,10 +92,25 @@ class Sensitivity:
         columns = self._plane.dataset(name, version).columns
         return [(column.name, column.name.casefold() in sensitive) for column in columns]
 
-    def _described(self, at: int) -> Mapping[str, Description]:
-        if at not in self._descriptions:
-            self._descriptions[at] = {one.name: one for one in self._plane.descriptions(at)}
-        return self._descriptions[at]
+    def _any_marked(self, names: Collection[str], versions: Collection[int]) -> bool:
+        """Return whether any of these, or of what they are made from, is marked in one of these snapshots."""
+        seen: set[str] = set()
+        wave = set(names)
+        while wave:
+            found = [one for version in versions for one in self._described(wave, version).values() if one is not None]
+            if any(marked(one.properties) for one in found):
+                return True
+            seen |= wave
+            wave = {source for one in found if one.kind == "view" for source in source_names(one.properties)} - seen
+        return False
+
+    def _described(self, names: Collection[str], at: int) -> Mapping[str, Description | None]:
+        known = self._descriptions.setdefault(at, {})
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            found = {one.name: one for one in self._plane.descriptions(at, unknown)}
+            known |= {name: found.get(name) for name in unknown}
+        return {name: known[name] for name in names}
 
     def _of(self, name: str, at: int) -> frozenset[str]:
         if (name, at) not in self._found:
@@ -106,10 +119,9 @@ class Sensitivity:
         return self._found[name, at]
 
     def _look(self, name: str, at: int) -> frozenset[str]:
-        described = self._described(at)
-        if name not in described:
+        one = self._described([name], at)[name]
+        if one is None:
             return frozenset()
-        one = described[name]
         kept = marked(one.properties)
         if one.kind != "view":
             return kept

@@ -29,6 +29,9 @@ SAMPLES = {
     "sales.regions": "SELECT i AS region_id, 'region ' || i AS name FROM range(3) AS source(i)",
 }
 
+INLINES = "CALL lake.set_option('data_inlining_row_limit', 10)"
+"""Lets small writes to any table of the lake go into its catalog, as they do in other programs' lakes."""
+
 
 def settings_for(home: Path, **values: Any) -> Settings:
     """Return settings that keep everything below one folder."""

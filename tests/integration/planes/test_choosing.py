@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from plane_samples import make_dataset, rows_of, settings_for
+from plane_samples import INLINES, make_dataset, rows_of, settings_for
 from view_samples import make_view, refresh
 
 from prefect_narrative.planes import Plane, open_plane
@@ -28,6 +28,7 @@ class Lake:
         settings = settings_for(home)
         self.plane = open_plane("default", settings.plane_directory("default"), settings)
         self.other = open_writer(Place(settings.plane_directory("default")), settings, settings.home / "spill")
+        self.run(INLINES)
 
     def run(self, statement: str) -> None:
         self.other.execute(statement)

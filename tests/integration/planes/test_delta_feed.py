@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from plane_samples import make_dataset, rows_of, settings_for
+from plane_samples import INLINES, make_dataset, rows_of, settings_for
 
 from prefect_narrative.planes import Plane, SourceVersion, Write, open_plane
 from prefect_narrative.planes.connection import Place, open_writer
@@ -42,6 +42,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     settings = settings_for(home / "home")
     with open_plane("default", settings.plane_directory("default"), settings) as plane:
         writer = open_writer(Place(settings.plane_directory("default")), settings, home / "spill")
+        writer.execute(INLINES)
         yield plane, writer
         writer.close()
 

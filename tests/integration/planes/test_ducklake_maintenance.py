@@ -1,13 +1,15 @@
 """What the plane tells after a lake was maintained: compaction, expiry, deleted and inlined rows."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import duckdb
 import pytest
-from plane_samples import make_dataset, rows_of
+from plane_samples import INLINES, make_dataset, rows_of
 
 from prefect_narrative.planes import Plane, Published, SourceVersion, extensions, open_plane
 from prefect_narrative.planes.connection import Place, SpillFolder, open_writer
@@ -17,9 +19,10 @@ from prefect_narrative.settings import NetworkFileSystemError, Settings
 
 @pytest.fixture
 def lake(plane: Plane, settings: Settings, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that maintains the lake of the plane."""
-    make_dataset(plane, "parts", "SELECT i AS n FROM range(100) t(i)")
+    """A connection that maintains the lake of the plane, whose operator lets small writes go into the catalog."""
     connection = open_writer(Place(settings.plane_directory("default")), settings, tmp_path / "spill")
+    connection.execute(INLINES)
+    make_dataset(plane, "parts", "SELECT i AS n FROM range(100) t(i)")
     yield connection
     connection.close()
 
@@ -208,3 +211,40 @@ def test_the_folder_of_a_dead_process_is_removed_and_that_of_a_living_one_is_not
     assert list(tmp_path.iterdir()) == [living.path]
     living.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_our_own_small_writes_go_into_the_catalog_unless_somebody_wants_others_to(settings: Settings) -> None:
+    directory = settings.plane_directory("default")
+    option = "WHERE key = 'data_inlining_row_limit'"
+
+    def in_catalog(statement: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(Place(directory).catalog)) as connection, connection:
+            return connection.execute(statement).fetchall()
+
+    def settled() -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]]:
+        """Which tables may have rows in the catalog, and what is said about that."""
+        prepared = "ducklake_table AS t JOIN ducklake_inlined_data_tables AS i USING (table_id)"
+        said = "ducklake_metadata AS m LEFT JOIN ducklake_table AS t ON t.table_id = m.scope_id"
+        return (
+            set(in_catalog(f"SELECT t.table_name FROM {prepared}")),
+            set(in_catalog(f"SELECT t.table_name, m.scope, m.value FROM {said} {option}")),
+        )
+
+    def publish() -> None:
+        with open_plane("default", directory, settings) as plane:
+            for _ in range(2):
+                make_dataset(plane, "orders", "SELECT 1 AS a")
+            assert rows_of(plane, "FROM orders") == [(1,)]
+
+    ours = {("datasets",), ("ingestions",), ("publications",)}
+    options = {(None, None, "0"), *((name, "table", "10") for (name,) in ours)}
+    publish()
+    assert settled() == (ours, options)
+    files = "SELECT t.table_name FROM ducklake_data_file AS f JOIN ducklake_table AS t USING (table_id)"
+    assert in_catalog(files) == [("orders",), ("orders",)]
+    in_catalog(f"DELETE FROM ducklake_metadata {option}")  # a lake from before it was settled
+    publish()
+    assert settled() == (ours, options)
+    in_catalog(f"UPDATE ducklake_metadata SET value = '5' {option} AND scope IS NULL")
+    publish()
+    assert settled() == ({*ours, ("orders",)}, options - {(None, None, "0")} | {(None, None, "5")})

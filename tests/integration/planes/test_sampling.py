@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from plane_samples import make_dataset, rows_of, settings_for
+from plane_samples import INLINES, make_dataset, rows_of, settings_for
 
 from prefect_narrative.planes import Plane, open_plane
 from prefect_narrative.planes.ducklake import DuckLakePlane
@@ -33,6 +33,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckLakePlane]:
     settings = settings_for(tmp_path_factory.mktemp("sampling") / "home")
     with open_plane("default", settings.plane_directory("default"), settings) as opened:
         assert isinstance(opened, DuckLakePlane)
+        writer = opened._writing()
+        writer.execute(INLINES)
         first = 0
         for number, rows in enumerate(FILES):
             mode = "replace" if not number else "append"
@@ -43,7 +45,6 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckLakePlane]:
         make_dataset(opened, "copies", "SELECT 0 AS n FROM range(90) UNION ALL SELECT i FROM range(1, 11) t(i)")
         make_dataset(opened, "empty", "SELECT 1 AS n WHERE 1 = 0")
         make_dataset(opened, "files", "SELECT 'f' || i AS filename, i AS file_row_number FROM range(50) t(i)")
-        writer = opened._writing()
         writer.execute("DELETE FROM lake.main.numbers WHERE n BETWEEN 23 AND 322 AND n % 3 = 0")
         writer.execute("UPDATE lake.main.numbers SET name = 'updated' WHERE n % 10 = 1")
         writer.execute("INSERT INTO lake.main.numbers VALUES (400, 'in the catalog', 1), (401, 'too', 2)")

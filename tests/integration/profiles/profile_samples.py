@@ -139,4 +139,4 @@ def _value(shown: Any) -> Any:
 
 
 def _label(value: Any) -> Any:
-    return repr(float(value)) if isinstance(value, float) or value in ("Infinity", "-Infinity") else value
+    return repr(float(value) + 0.0) if isinstance(value, float) or value in ("Infinity", "-Infinity") else value
