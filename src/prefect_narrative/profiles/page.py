@@ -41,14 +41,14 @@ def page(profile: Profile, now: datetime) -> str:
 
 def _column(column: ShownColumn) -> dict[str, Any]:
     known = column.statistics
-    histogram = known.get("histogram")
+    histogram, completeness = known.get("histogram"), known.get("completeness")
     return {
         "name": column.name,
         "type": column.type,
         "standing": column.standing,
         "flags": drawing.told(column),
-        "completeness": known.get("completeness"),
-        "complete": drawing.bar(known.get("completeness"), 0).strip() if "completeness" in known else None,
+        "completeness": completeness,
+        "complete": None if completeness is None else drawing.percent(completeness),
         "facts": _facts(column),
         "plot": _plot(histogram) if histogram else None,
     }
