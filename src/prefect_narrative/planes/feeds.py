@@ -1,7 +1,7 @@
 """SQL for the rows of a dataset that came or changed between two snapshots, as they are at the later one.
 
-A row counts once however often it was changed, and not at all where it is as it was before, or gone. Three ways lead
-there, the quickest that can be trusted is taken:
+A row counts once however often it was changed, and not at all where it is as it was before, or gone; nor does one that
+came where an equal one went. Three ways lead there, the quickest that can be trusted is taken:
 
 - Where rows were only added, the lake's feed of insertions is what is wanted. It reads nothing but new files.
 - Where rows were deleted or updated too, the feed says which rows (by their row ids) to compare with what they were.
@@ -101,30 +101,21 @@ def check_feeds(
 
 
 def _compared(name: DatasetName, seen: SourceVersion, at: int, columns: Sequence[Column]) -> str:
-    """Return a query that compares the rows that the feed names with what they were."""
-    names = [quoted(column.name) for column in columns]
-    row = _free_name(columns)
-    same = " AND ".join(f"was.{one} IS NOT DISTINCT FROM now.{one}" for one in names)
+    """Return a query that compares the rows that the feed names with what they were, by value.
+
+    Rows that the feed does not name are the same in both snapshots, so that this is the difference of all rows.
+    """
+    named = ", ".join(quoted(column.name) for column in columns)
 
     def rows(version: int) -> str:
-        return (
-            f"SELECT rowid AS {row}, {', '.join(names)} FROM {name.sql} AT (VERSION => {version}) "
-            f"WHERE rowid IN (SELECT {row} FROM touched)"
-        )
+        return f"SELECT {named} FROM {name.sql} AT (VERSION => {version}) WHERE rowid IN (SELECT row FROM touched)"
 
     return (
-        f"WITH touched AS MATERIALIZED (SELECT DISTINCT rowid AS {row} FROM {_feed('changes', name, seen, at)} "
-        "WHERE change_type IN ('insert', 'update_postimage')) "
-        f"SELECT {', '.join(f'now.{one}' for one in names)} FROM ({rows(at)}) AS now "
-        f"WHERE NOT EXISTS (SELECT 1 FROM ({rows(seen.snapshot_id)}) AS was WHERE was.{row} = now.{row} AND {same})"
+        f"WITH touched AS MATERIALIZED (SELECT DISTINCT rowid AS row FROM {_feed('changes', name, seen, at)}) "
+        f"{rows(at)} EXCEPT ALL {rows(seen.snapshot_id)}"
     )
 
 
 def _feed(what: str, name: DatasetName, seen: SourceVersion, at: int) -> str:
     words = ", ".join(map(literal, (LAKE, name.schema, name.table)))
     return f"ducklake_table_{what}({words}, {seen.snapshot_id + 1}, {at})"
-
-
-def _free_name(columns: Sequence[Column]) -> str:
-    taken = {column.name.lower() for column in columns}
-    return next(name for number in range(len(taken) + 1) if (name := f"row_{number}") not in taken)

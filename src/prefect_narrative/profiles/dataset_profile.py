@@ -7,7 +7,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_narrative.planes.column_statistics import SHOWING_VALUES, ColumnProfile, Family, KeptStatistics, Statistic
+from prefect_narrative.planes.column_statistics import (
+    APPROXIMATE_ERROR,
+    SHOWING_VALUES,
+    ColumnProfile,
+    Family,
+    KeptStatistics,
+    Statistic,
+)
 
 MAX_BINS = 1000
 
@@ -138,6 +145,8 @@ class Profile(BaseModel):
     rows: int
     """Rows in that snapshot."""
     columns: tuple[ShownColumn, ...]
+    approx_count_distinct_error: float = APPROXIMATE_ERROR
+    """Relative standard error of `approx_count_distinct`."""
 
     @property
     def standing(self) -> Mapping[Standing, int]:

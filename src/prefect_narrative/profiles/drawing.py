@@ -38,14 +38,18 @@ def told(column: ShownColumn) -> tuple[str, ...]:
 
 
 def bar(share: float | None, width: int = BAR_WIDTH) -> str:
-    """Return a bar that is so full (0..1), and the share in percent; less than all never shows as 100 %."""
+    """Return a bar that is so full (0..1), and the share in percent."""
     if share is None:
         return "-"
     eighths = min(int(share * width * 8), width * 8 - 1) if share < 1 else width * 8
     full, rest = divmod(eighths, 8)
     drawn = "█" * full + (EIGHTHS[rest] if rest else "")
-    percent = min(round(share * 100, 1), 99.9) if share < 1 else 100
-    return f"{drawn.ljust(width)} {percent:g} %"
+    return f"{drawn.ljust(width)} {percent(share)}"
+
+
+def percent(share: float) -> str:
+    """Return a share (0..1) in percent; less than all never shows as 100 %."""
+    return f"{min(round(share * 100, 1), 99.9) if share < 1 else 100:g} %"
 
 
 def spark(histogram: Mapping[str, Any] | None, width: int = SPARK_WIDTH) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from prefect_narrative.planes.column_statistics import APPROXIMATE_ERROR
 from prefect_narrative.profiles import drawing
 from prefect_narrative.profiles.dataset_profile import Profile, ShownColumn
 
@@ -33,7 +32,7 @@ def page(profile: Profile, now: datetime) -> str:
         profile=profile,
         made=now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         columns=[_column(column) for column in profile.columns],
-        approximate_error=f"{APPROXIMATE_ERROR:.0%}",
+        approximate_error=f"{profile.approx_count_distinct_error:.0%}",
         width=WIDTH,
         height=HEIGHT,
     )
@@ -41,14 +40,14 @@ def page(profile: Profile, now: datetime) -> str:
 
 def _column(column: ShownColumn) -> dict[str, Any]:
     known = column.statistics
-    histogram = known.get("histogram")
+    histogram, completeness = known.get("histogram"), known.get("completeness")
     return {
         "name": column.name,
         "type": column.type,
         "standing": column.standing,
         "flags": drawing.told(column),
-        "completeness": known.get("completeness"),
-        "complete": drawing.bar(known.get("completeness"), 0).strip() if "completeness" in known else None,
+        "completeness": completeness,
+        "complete": None if completeness is None else drawing.percent(completeness),
         "facts": _facts(column),
         "plot": _plot(histogram) if histogram else None,
     }

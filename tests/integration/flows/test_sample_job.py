@@ -1,13 +1,9 @@
 """`sample-dataset` as a flow against a real server: its result, its artifact, and what its failures say."""
 
 import json
-from uuid import UUID
 
 import pytest
-from live_platform import Platform
-from prefect import Flow, State
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from live_platform import SECRET, Platform, artifacts
 from prefect_narrative.flows.artifacts import key_of
 from prefect_narrative.flows.create_dataset import create_dataset
 from prefect_narrative.flows.create_materialized_view import create_materialized_view
@@ -15,25 +11,12 @@ from prefect_narrative.flows.sample_artifact import LONGEST_CELL, cell, unique
 from prefect_narrative.flows.sample_dataset import sample_dataset
 
 from prefect_narrative.cli import samples
-from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.samples.showing import kept_sample
 
-SECRET = "ann@secret.example"
 
-
-def run(platform: Platform, flow: Flow[..., object], **inputs: object) -> Job:
-    state: State[object] = flow(**inputs, return_state=True)
-    record = platform.store().get(UUID(str(state.state_details.flow_run_id)))
-    assert record is not None
-    assert SECRET not in f"{record!r} {state.message}"
-    return record
-
-
-def artifacts(key: str) -> list[tuple[str, str]]:
-    with get_client(sync_client=True) as client:
-        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
-    return [(str(one.description), str(one.data)) for one in found]
+def shown(key: str) -> list[tuple[str, str]]:
+    return [(str(one.description), str(one.data)) for one in artifacts(key)]
 
 
 def test_a_sample_is_kept_shown_replaced_and_deleted(
@@ -41,8 +24,8 @@ def test_a_sample_is_kept_shown_replaced_and_deleted(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", platform.url)  # as a person has it who uses the commands
     (platform.imports / "people.csv").write_text(f"id,email,city\n1,{SECRET},Oslo\n2,{SECRET},Rome\n3,,Rome\n")
-    run(platform, create_dataset, name="people", source="people.csv", sensitive_columns=["Email"], description="who")
-    view = run(platform, create_materialized_view, name="mails", query="SELECT id, email AS e, city FROM people")
+    platform.run(create_dataset, name="people", source="people.csv", sensitive_columns=["Email"], description="who")
+    view = platform.run(create_materialized_view, name="mails", query="SELECT id, email AS e, city FROM people")
     assert view.state is JobState.COMPLETED
     with platform.plane() as plane:
         at = plane.snapshot()
@@ -51,7 +34,7 @@ def test_a_sample_is_kept_shown_replaced_and_deleted(
         }  # fmt: skip
         assert plane.dataset("mails").properties["sensitive_columns"] == ["e"]
 
-    job = run(platform, sample_dataset, dataset="mails", rows=2, seed=11, columns=["e", "city", "id"])
+    job = platform.run(sample_dataset, dataset="mails", rows=2, seed=11, columns=["e", "city", "id"])
     expected = {
         "dataset": "mails", "snapshot_id": at, "rows": 2, "method": "random", "seed": 11, "sample": "mails",
         "of_rows": 3, "columns": ["e", "city", "id"], "redacted": ["e"], "shortened": 0,
@@ -60,17 +43,17 @@ def test_a_sample_is_kept_shown_replaced_and_deleted(
     with platform.plane() as plane:
         first = kept_sample(plane, "mails")
     assert [row[0] for row in first.rows] == ["<redacted>"] * 2
-    [(told, data)] = artifacts("sample-mails")
+    [(told, data)] = shown("sample-mails")
     assert told == f"2 random rows (seed 11) of `mails` in snapshot {at}; of 3; redacted: e"
     assert json.loads(data) == [{"e": "<redacted>", "city": row[1], "id": row[2]} for row in first.rows]
 
-    again = run(platform, sample_dataset, dataset="mails", method="first", as_of=at)
+    again = platform.run(sample_dataset, dataset="mails", method="first", as_of=at)
     assert again.result is not None
     assert (again.result["rows"], again.result["seed"], again.result["snapshot_id"]) == (3, None, at)
-    assert [told for told, _ in artifacts("sample-mails")] == [
+    assert [told for told, _ in shown("sample-mails")] == [
         f"3 first rows of `mails` in snapshot {at}; of 3; redacted: e"
     ]
-    of_query = run(platform, sample_dataset, query="SELECT city, count(*) AS n FROM mails GROUP BY city")
+    of_query = platform.run(sample_dataset, query="SELECT city, count(*) AS n FROM mails GROUP BY city")
     assert of_query.result is not None
     assert (of_query.result["dataset"], of_query.result["of_rows"], of_query.result["rows"]) == (None, None, 2)
     name = of_query.result["sample"]
@@ -90,7 +73,7 @@ def test_a_sample_is_kept_shown_replaced_and_deleted(
     ],
 )
 def test_what_can_not_be_sampled_is_told(platform: Platform, inputs: dict[str, object], code: str, told: str) -> None:
-    job = run(platform, sample_dataset, **inputs)
+    job = platform.run(sample_dataset, **inputs)
     assert (job.state, len(job.failures), job.failures[0].code) == (JobState.FAILED, 1, code)
     assert told in job.failures[0].message
     assert job.failures[0].remedy

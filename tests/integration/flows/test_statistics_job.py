@@ -1,45 +1,29 @@
 """`calculate-column-statistics` as a flow against a real server: result, artifact, and what failures say."""
 
 import json
-from uuid import UUID
 
 import pytest
-from live_platform import Platform
-from prefect import Flow, State
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from live_platform import SECRET, Platform, artifacts
 from prefect_narrative.flows.calculate_column_statistics import calculate_column_statistics
 from prefect_narrative.flows.create_dataset import create_dataset
 
-from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.profiles.dataset_profile import Statistics
 from prefect_narrative.profiles.reading import profile
 
-SECRET = "ann@secret.example"
 
-
-def run(platform: Platform, flow: Flow[..., object], **inputs: object) -> Job:
-    state: State[object] = flow(**inputs, return_state=True)
-    record = platform.store().get(UUID(str(state.state_details.flow_run_id)))
-    assert record is not None
-    assert SECRET not in f"{record!r} {state.message}"
-    return record
-
-
-def artifact(key: str) -> str:
-    with get_client(sync_client=True) as client:
-        (found,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+def shown(key: str) -> str:
+    (found,) = artifacts(key)
     assert found.type == "markdown"
     return str(found.data)
 
 
 def test_columns_are_measured_kept_and_shown(platform: Platform) -> None:
     (platform.imports / "staff.csv").write_text(f"id,email,pay\n1,{SECRET},10.5\n2,{SECRET},\n3,,1.5\n")
-    run(platform, create_dataset, name="staff", source="staff.csv", sensitive_columns=["email"])
+    platform.run(create_dataset, name="staff", source="staff.csv", sensitive_columns=["email"])
     with platform.plane() as plane:
         at = plane.snapshot()
-    job = run(platform, calculate_column_statistics, dataset="staff")
+    job = platform.run(calculate_column_statistics, dataset="staff")
     with platform.plane() as plane:
         kept = Statistics.of_kept(plane.statistics("staff")[0])
     sizes = [one.statistics["column_stored_bytes"] for one in kept.columns]
@@ -66,13 +50,13 @@ def test_columns_are_measured_kept_and_shown(platform: Platform) -> None:
         },
     ]  # fmt: skip
     assert (kept.head.job_id, kept.head.dataset, kept.head.columns) == (job.job_id, "staff", ("id", "email", "pay"))
-    shown = artifact("profile-staff")
-    assert SECRET not in shown
-    assert "| email | VARCHAR |" in shown
-    assert "sensitive" in shown
+    drawn = shown("profile-staff")
+    assert SECRET not in drawn
+    assert "| email | VARCHAR |" in drawn
+    assert "sensitive" in drawn
 
-    run(platform, calculate_column_statistics, dataset="staff", columns=["pay"], statistics=["mean"], as_of=at)
-    assert "| pay | DOUBLE | \\- | \\- | \\- | \\- | 6 |" in artifact("profile-staff"), "one artifact a dataset"
+    platform.run(calculate_column_statistics, dataset="staff", columns=["pay"], statistics=["mean"], as_of=at)
+    assert "| pay | DOUBLE | \\- | \\- | \\- | \\- | 6 |" in shown("profile-staff"), "one artifact a dataset"
     with platform.plane() as plane:
         assert profile(plane, "staff").standing == {"fresh": 1, "stale": 0, "missing": 2}
 
@@ -86,7 +70,7 @@ def test_columns_are_measured_kept_and_shown(platform: Platform) -> None:
     ],
 )
 def test_what_can_not_be_measured_is_told(platform: Platform, inputs: dict[str, object], code: str, told: str) -> None:
-    job = run(platform, calculate_column_statistics, **inputs)
+    job = platform.run(calculate_column_statistics, **inputs)
     assert (job.state, len(job.failures), job.failures[0].code) == (JobState.FAILED, 1, code)
     assert told in job.failures[0].message
     assert job.failures[0].remedy

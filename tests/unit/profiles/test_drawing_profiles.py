@@ -1,9 +1,16 @@
 """Bars, small histograms and flags."""
 
+import re
+from datetime import UTC, datetime
+
 import pytest
 
+from prefect_narrative.profiles.dataset_profile import Profile, ShownColumn
 from prefect_narrative.profiles.drawing import BAR_WIDTH, bar, number, spark, value
+from prefect_narrative.profiles.page import page
 from prefect_narrative.profiles.quality import flags
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def histogram(*counts: int, kind: str = "bins", truncated: bool = False) -> dict[str, object]:
@@ -62,3 +69,11 @@ def test_figures_and_values_are_short() -> None:
 )
 def test_flags(statistics: dict[str, object], rows: int, flagged: tuple[str, ...]) -> None:
     assert flags(statistics, rows) == flagged  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("share", "told"), [(2 / 3, "66.7 % complete"), (1.0, "100 % complete"), (None, None)])
+def test_a_page_says_how_complete_a_column_is(share: float | None, told: str | None) -> None:
+    known = {"completeness": share}
+    column = ShownColumn(name="a", type="DOUBLE", standing="fresh", snapshot_id=1, rows=9, statistics=known)
+    shown = page(Profile(dataset="d", kind="dataset", snapshot_id=1, rows=9, columns=(column,)), NOON)
+    assert re.findall(r">([^<>]* complete)<", shown) == ([told] if told else [])
