@@ -175,9 +175,12 @@ def tie_forecast(query: str, data_plane: str) -> JobId | None:
     """Say in this job's record which job has forecast the query that it runs; it does not matter if that fails."""
     try:
         store, _ = here()
+        forecasts = completed(store, FORECAST, data_plane)
+        if not forecasts:
+            return None
         with closing(Fingerprints()) as fingerprints:
             known = fingerprints.of(query)
-        for job in completed(store, FORECAST, data_plane):
+        for job in forecasts:
             if known is not None and (job.result or {}).get("fingerprint") == known:
                 found = JobId(job.job_id)
                 current_job().describe(forecast_job_id=found)
