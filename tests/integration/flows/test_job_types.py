@@ -61,6 +61,7 @@ def test_from_a_file_to_a_view_that_follows_it(platform: Platform, trips: str) -
         "bytes": view.result["bytes"] if view.result else None,
         "schedule": None,
         "dependants": [],
+        "statistics_job": None,
     }
     assert view.sources == ("trips",)
     assert rows(platform, "SELECT * FROM by_city ORDER BY city") == [("Oslo", 13.5), ("Rome", 7.0)]
@@ -119,6 +120,7 @@ def test_a_view_is_brought_up_to_date_by_what_has_changed(platform: Platform) ->
         "estimate": {**done["estimate"], "changed_rows": 1, "source_rows": 3},
         "seconds": done["seconds"],
         "children": [],
+        "statistics_job": None,
     }
     assert rows(platform, "FROM visits_by_city ORDER BY city") == [("Oslo", 2, 8), ("Rome", 1, 4)]
 
