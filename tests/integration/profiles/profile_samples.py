@@ -3,7 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,11 @@ def by_name(found: Statistics) -> dict[str, ColumnStatistics]:
     return {column.name: column for column in found.columns}
 
 
-def number_of(shown: Any) -> float:
-    """Return a number or a moment as the statistics have it, as one that can be computed with."""
-    if isinstance(shown, str) and shown[:4].isdigit() and shown[4] == "-":
-        moment = datetime.fromisoformat(shown) if len(shown) > 10 else date.fromisoformat(shown)
-        return moment.timestamp() if isinstance(moment, datetime) else float(moment.toordinal())
-    return float(shown)
+def moment_of(shown: str) -> int:
+    """Return a date or a timestamp as text, in whole microseconds."""
+    return (datetime.fromisoformat(shown).replace(tzinfo=UTC) - datetime(1, 1, 1, tzinfo=UTC)) // timedelta(
+        microseconds=1
+    )
 
 
 def check_column(found: ColumnStatistics, values: Sequence[Any], max_bins: int = 20) -> None:
@@ -63,6 +63,8 @@ def check_column(found: ColumnStatistics, values: Sequence[Any], max_bins: int =
         max_bins: The most bins.
     """
     told = found.statistics
+    if found.family == "number":
+        values = [None if value is None else Decimal(value) for value in values]
     there = [value for value in values if value is not None]
     nans = [value for value in there if isinstance(value, float) and math.isnan(value)]
     plain = [value for value in there if not (isinstance(value, float) and math.isnan(value))]
@@ -72,15 +74,15 @@ def check_column(found: ColumnStatistics, values: Sequence[Any], max_bins: int =
     assert told["completeness"] == (len(there) / len(values) if values else None)
     assert told["count_distinct"] == distinct
     assert abs(told["approx_count_distinct"] - distinct) <= max(2, 6 * 0.13 * distinct)
-    assert _value(told["lower_bound"]) == (min(plain) if plain else None)
-    assert _value(told["upper_bound"]) == (max(plain) if plain else None)
+    bounds = [_value(told[bound], found.family) for bound in ("lower_bound", "upper_bound")]
+    assert bounds == ([min(plain), max(plain)] if plain else [None, None])
     if found.family == "float":
         assert told["nan_value_count"] == len(nans)
     else:
         assert "nan_value_count" not in told
     if found.family in {"float", "number"}:
         _check_moments(told, [float(value) for value in plain])
-    _check_histogram(told["histogram"], there, plain, distinct, max_bins)
+    _check_histogram(found, there, plain, distinct, max_bins)
 
 
 def _check_moments(told: Any, plain: Sequence[float]) -> None:
@@ -99,14 +101,17 @@ def _check_moments(told: Any, plain: Sequence[float]) -> None:
         assert math.isnan(_value(told["standard_deviation"]))
 
 
-def _check_histogram(told: Any, there: Sequence[Any], plain: Sequence[Any], distinct: int, max_bins: int) -> None:
+def _check_histogram(
+    found: ColumnStatistics, there: Sequence[Any], plain: Sequence[Any], distinct: int, max_bins: int
+) -> None:
+    told = found.statistics["histogram"]
     bins = told["bins"]
     assert sum(one["count"] for one in bins) + told["overflow"] == len(there)
     assert all(one["ratio"] == one["count"] / len(there) for one in bins)
     counts = Counter("NaN" if isinstance(value, float) and math.isnan(value) else value for value in there)
     if distinct <= max_bins:
         assert (told["kind"], told["truncated"], told["overflow"]) == ("values", False, 0)
-        shown = {_label(one["value"]): one["count"] for one in bins}
+        shown = {_label(_value(one["value"], found.family)): one["count"] for one in bins}
         assert shown == {_label(value): count for value, count in counts.items()}
         return
     if told["kind"] == "top":
@@ -132,11 +137,14 @@ def _check_histogram(told: Any, there: Sequence[Any], plain: Sequence[Any], dist
         assert [one["count"] for one in bins] == list(np.histogram(finite, bins=edges)[0])
 
 
-def _value(shown: Any) -> Any:
-    if shown in ("NaN", "Infinity", "-Infinity"):
-        return float(shown)
-    return shown
+def _value(shown: Any, family: str = "float") -> Any:
+    """Return what JSON stands for: numbers that it lacks or that it would not keep are texts there."""
+    if family == "number":
+        return None if shown is None else Decimal(str(shown))
+    return float(shown) if family == "float" and shown in ("NaN", "Infinity", "-Infinity") else shown
 
 
 def _label(value: Any) -> Any:
-    return repr(float(value) + 0.0) if isinstance(value, float) or value in ("Infinity", "-Infinity") else value
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else repr(value + 0.0)
+    return value

@@ -2,8 +2,11 @@
 
 import json
 import math
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +17,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from profile_samples import by_name, check_column, make, measured, number_of
+from profile_samples import by_name, check_column, make, measured, moment_of
 
 from prefect_narrative.planes import Write
 from prefect_narrative.planes.column_statistics import OF_FAMILY, STATISTICS
@@ -31,7 +34,10 @@ TYPES: dict[str, st.SearchStrategy[Any]] = {
     "UINTEGER": st.integers(0, 2**32 - 1),
     "BOOLEAN": st.booleans(),
     "VARCHAR": st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6),
+    "DECIMAL(12,3)": st.decimals(-(10**8), 10**8, places=3),
+    "UUID": st.uuids().map(str),
     "DATE": st.dates().map(str),
+    "TIMESTAMP": st.datetimes().map(str),
 }
 
 
@@ -56,26 +62,35 @@ def tables(draw: st.DrawFn) -> dict[str, list[Any]]:
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(table=tables(), max_bins=st.sampled_from([1, 2, 5, 20]))
 def test_columns_of_every_type(plane: DuckLakePlane, table: dict[str, list[Any]], max_bins: int) -> None:
-    columns = ", ".join(column(f"c_{kind.lower()}", kind, values) for kind, values in table.items())
+    names = {kind: f"c_{number}" for number, kind in enumerate(table)}
+    columns = ", ".join(column(names[kind], kind, values) for kind, values in table.items())
     make(plane, "made", f"SELECT {columns}")
     found = by_name(measured(plane, "made", histogram=HistogramInput(max_bins=max_bins)))
     for kind, values in table.items():
-        told = found[f"c_{kind.lower()}"]
+        told = found[names[kind]]
         assert set(told.statistics) == OF_FAMILY[told.family]
-        if kind != "DATE":
+        if told.family != "time":
             check_column(told, values, max_bins)
         else:
-            _check_dates(told.statistics, [value for value in values if value is not None], max_bins)
+            _check_times(told.statistics, [value for value in values if value is not None], max_bins)
 
 
-def _check_dates(told: Any, values: Sequence[str], max_bins: int) -> None:
-    assert (told["value_count"], told["count_distinct"]) == (len(values), len(set(values)))
-    assert (told["lower_bound"], told["upper_bound"]) == (min(values, default=None), max(values, default=None))
+def _check_times(told: Any, values: Sequence[str], max_bins: int) -> None:
+    moments = sorted(map(moment_of, values))
+    assert (told["value_count"], told["count_distinct"]) == (len(moments), len(set(moments)))
+    bounds = [told[bound] and moment_of(told[bound]) for bound in ("lower_bound", "upper_bound")]
+    assert bounds == ([moments[0], moments[-1]] if moments else [None, None])
     bins = told["histogram"]["bins"]
-    assert sum(one["count"] for one in bins) == len(values)
-    if len(set(values)) > max_bins:
-        edges = [number_of(bins[0]["lower"]), *(number_of(one["upper"]) for one in bins)]
-        assert [one["count"] for one in bins] == list(np.histogram([number_of(one) for one in values], bins=edges)[0])
+    if len(set(moments)) <= max_bins:
+        assert {moment_of(one["value"]): one["count"] for one in bins} == Counter(moments)
+        return
+    edges = [moment_of(bins[0]["lower"]), *(moment_of(one["upper"]) for one in bins)]
+    counts = [bisect_left(moments, end) - bisect_left(moments, begin) for begin, end in pairwise(edges)]
+    counts[-1] += moments.count(edges[-1])
+    assert [one["count"] for one in bins] == counts
+    widths = [end - begin for begin, end in pairwise(edges)]
+    assert set(widths[:-1]) <= {widths[0]}
+    assert widths[-1] <= widths[0]
 
 
 def frames() -> dict[str, pd.DataFrame]:
