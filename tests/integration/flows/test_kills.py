@@ -23,7 +23,7 @@ from prefect_narrative.jobs.reconciler import look
 from prefect_narrative.jobs.record import Job
 from prefect_narrative.jobs.states import JobState, Move
 
-LOOPS = int(os.environ.get("NARRATIVE_LOOPS", "3"))
+LOOPS = int(os.environ.get("NARRATIVE_LOOPS", "2"))
 ONE_RUN = Path(__file__).with_name("one_run.py")
 
 

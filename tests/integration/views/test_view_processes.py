@@ -47,7 +47,7 @@ def crowd(home: Path, workers: int, seconds: float) -> tuple["Counter[str]", "Co
 @pytest.mark.parametrize(
     ("workers", "seconds"),
     [
-        pytest.param(3, 0, id="3 processes"),
+        pytest.param(3, 0, id="3 processes", marks=pytest.mark.long),
         pytest.param(8, 240, id="8 processes", marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
     ],
 )
