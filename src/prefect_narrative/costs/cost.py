@@ -7,10 +7,9 @@ never by multiplying anew. So amounts add up exactly, whichever way they are gro
 
 from collections import defaultdict
 from collections.abc import Iterable
-from fractions import Fraction
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
 from prefect_narrative.costs.items import Item
 from prefect_narrative.costs.prices import Prices
@@ -48,10 +47,8 @@ class Line(BaseModel):
 
     item: Item
     """What is charged for."""
-    quantity: float
-    """How much of it, in units; of bytes below 2**53 it is exact."""
-    unit: str
-    """What the price is for: `GiB`, `CPU second` or `GiB month`."""
+    parts: int
+    """How much of it, in bytes, microseconds or byte-months."""
     price_micro_cents_usd: int
     """Price of one unit."""
     amount_micro_cents_usd: int
@@ -69,18 +66,19 @@ class Line(BaseModel):
         """
         if amount is None:
             amount = (2 * parts * price + item.parts) // (2 * item.parts)
-        return cls(
-            item=item,
-            quantity=parts / item.parts,
-            unit=item.unit,
-            price_micro_cents_usd=price,
-            amount_micro_cents_usd=amount,
-        )
+        return cls(item=item, parts=parts, price_micro_cents_usd=price, amount_micro_cents_usd=amount)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
-    def parts(self) -> int:
-        """The quantity in parts of the unit: bytes, microseconds or byte-months."""
-        return round(Fraction(self.quantity) * self.item.parts)
+    def quantity(self) -> float:
+        """How much of it, in units."""
+        return self.parts / self.item.parts
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def unit(self) -> str:
+        """What the price is for: `GiB`, `CPU second` or `GiB month`."""
+        return self.item.unit
 
 
 class Cost(BaseModel):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def _check_moments(told: Any, plain: Sequence[float]) -> None:
         mean, deviation = np.mean(plain), np.std(plain)
     scale = max(abs(value) for value in plain)
     if math.isfinite(scale):
-        exact = math.fsum(value / len(plain) for value in plain)
+        exact = float(sum(map(Fraction, plain)) / len(plain))
         assert math.isclose(_value(told["mean"]), exact, rel_tol=1e-12, abs_tol=1e-12 * scale)
         assert math.isclose(_value(told["standard_deviation"]), deviation, rel_tol=1e-9, abs_tol=1e-9 * scale)
     else:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from prefect_narrative.costs import Cost, Item, Line, Prices, Quantities, cost_of
 from prefect_narrative.costs.prices import HIGHEST_USD, InvalidPriceError, PriceMissingError
 
-PARTS = some.integers(0, 2**50)
+PARTS = some.integers(0, 2**53 - 1)
 PRICE = some.integers(0, 10**12)
 PRICES = some.builds(Prices, scan=PRICE, compute=PRICE, egress=PRICE, storage=PRICE)
 QUANTITIES = some.builds(
@@ -35,6 +35,7 @@ def test_a_cost_names_each_quantity_that_is_known() -> None:
         "breakdown": [
             {
                 "item": "scan",
+                "parts": 3 * 2**29,
                 "quantity": 1.5,
                 "unit": "GiB",
                 "price_micro_cents_usd": 65_000_000,
@@ -42,6 +43,7 @@ def test_a_cost_names_each_quantity_that_is_known() -> None:
             },
             {
                 "item": "compute",
+                "parts": 2_500_000,
                 "quantity": 2.5,
                 "unit": "CPU second",
                 "price_micro_cents_usd": 1_250,
@@ -49,6 +51,7 @@ def test_a_cost_names_each_quantity_that_is_known() -> None:
             },
             {
                 "item": "egress",
+                "parts": 0,
                 "quantity": 0.0,
                 "unit": "GiB",
                 "price_micro_cents_usd": 150_000_000,
