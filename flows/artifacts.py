@@ -1,5 +1,8 @@
 """Artifacts in Prefect, one for each thing that is shown: a newer one takes the place of the older."""
 
+import logging
+import re
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Literal
 from uuid import UUID
@@ -7,6 +10,11 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+logger = logging.getLogger(__name__)
+
+_MARKS = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&$:/@])")
+_LINES = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 
 
 def key_of(kind: str, name: str, data_plane: str) -> str:
@@ -40,6 +48,24 @@ def remove_artifacts(key: str) -> None:
     """Remove what Prefect shows under a key."""
     with get_client(sync_client=True) as client:
         _remove(client, key, keep=None)
+
+
+def shown_if_possible(what: str, show: Callable[[], object]) -> None:
+    """Show something in Prefect; it is kept all the same where that does not work, which is logged.
+
+    Args:
+        what: What is kept, at the beginning of a sentence.
+        show: Shows it.
+    """
+    try:
+        show()
+    except Exception as error:
+        logger.warning("%s is kept, but not shown in Prefect: %s", what, type(error).__name__)
+
+
+def escaped(text: str) -> str:
+    """Return a text in which Markdown and HTML find nothing to act upon."""
+    return _MARKS.sub(r"\\\1", _LINES.sub(" ", text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
 
 
 def _remove(client: SyncPrefectClient, key: str, keep: UUID | None) -> None:

@@ -1,10 +1,10 @@
 """`calculate-column-statistics`: measure a dataset's columns, and keep what was found."""
 
-import logging
 from datetime import UTC, datetime
 from typing import Annotated
 
 from prefect_narrative.blocks import load_plane
+from prefect_narrative.flows.artifacts import shown_if_possible
 from prefect_narrative.flows.inputs import ColumnName, DatasetName, PlaneName
 from prefect_narrative.flows.statistics_artifact import show_profile
 from pydantic import BaseModel, Field
@@ -17,8 +17,6 @@ from prefect_narrative.profiles.calculating import Request, calculate
 from prefect_narrative.profiles.dataset_profile import DEFAULT_HISTOGRAM, HistogramInput, Statistics
 from prefect_narrative.profiles.quality import flags
 from prefect_narrative.profiles.reading import profile
-
-logger = logging.getLogger(__name__)
 
 
 class ColumnSummary(BaseModel):
@@ -123,12 +121,11 @@ def keep(plane: Plane, measured: Statistics) -> Published:
 def show(plane: Plane, done: ColumnsMeasured, data_plane: str) -> None:
     """Show the profile in Prefect; the statistics are kept all the same where that does not work."""
     context = current_job()
-    try:
+
+    def show_it() -> None:
         show_profile(profile(plane, done.dataset, done.snapshot_id), data_plane, context.job_id)
-    except Exception as error:
-        logger.warning(
-            "The statistics of %s are kept, but not shown in Prefect: %s", done.dataset, type(error).__name__
-        )
+
+    shown_if_possible(f"What was measured of {done.dataset}", show_it)
 
 
 _SUMMARISED: tuple[Statistic, ...] = (

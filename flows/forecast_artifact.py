@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from prefect_narrative.flows.artifacts import put_artifact
+from prefect_narrative.flows.artifacts import escaped, put_artifact
 
 LONGEST_QUERY = 4_000
 """Characters of a query that are shown."""
@@ -41,8 +41,8 @@ def page(query: str, forecast: Mapping[str, Any]) -> str:
     """Return the page as Markdown."""
     lines = []
     if forecast["fails"]:
-        lines += [f"**It would fail:** {_cell(forecast['fails'])}", ""]
-    lines += ["| | |", "|---|---|", *(f"| {name} | {_cell(text)} |" for name, text in figures(forecast)), ""]
+        lines += [f"**It would fail:** {escaped(forecast['fails'])}", ""]
+    lines += ["| | |", "|---|---|", *(f"| {name} | {escaped(text)} |" for name, text in figures(forecast)), ""]
     if forecast["sources"]:
         lines += ["| reads | rows | of | bytes | files |", "|---|--:|--:|--:|--:|"]
         lines += [
@@ -50,9 +50,9 @@ def page(query: str, forecast: Mapping[str, Any]) -> str:
             for one in forecast["sources"]
         ]
         lines.append("")
-    lines += [f"- {_cell(one)}" for one in forecast["limits"]]
+    lines += [f"- {escaped(one)}" for one in forecast["limits"]]
     lines += [
-        f"- Sample {one['how']}: {one['sample']}, {one['rows']:,} rows, {one['seconds']:.2g} s"
+        f"- Sample {one['how']}: {escaped(one['sample'])}, {one['rows']:,} rows, {one['seconds']:.2g} s"
         for one in forecast["samples_taken"]
     ]
     shown = query if len(query) <= LONGEST_QUERY else f"{query[:LONGEST_QUERY]}…"
@@ -69,7 +69,3 @@ def size(value: float) -> str:
             return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
         value /= 1024
     return f"{value:,.1f} TiB"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -5,6 +5,7 @@ from contextlib import closing
 from typing import Annotated
 
 from prefect_narrative.blocks import load_plane
+from prefect_narrative.flows.artifacts import shown_if_possible
 from prefect_narrative.flows.forecast_artifact import show_forecast
 from prefect_narrative.flows.inputs import PlaneName, Query
 from prefect_narrative.flows.query_runs import (
@@ -200,10 +201,8 @@ def reckon(plane: Plane, found: Forecast, query: str, as_of: int | str | None, d
 @step(name="show")
 def show(query: str, done: QueryForecast) -> None:
     """Show the forecast as a page in Prefect; it is there all the same where that does not work."""
-    try:
-        show_forecast(query, done.model_dump(), current_job().job_id)
-    except Exception as error:
-        logger.warning("The forecast is not shown in Prefect: %s", type(error).__name__)
+    context = current_job()
+    shown_if_possible("The forecast", lambda: show_forecast(query, done.model_dump(), context.job_id))
 
 
 def _told(taken: Pace | None) -> str:

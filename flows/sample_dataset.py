@@ -1,10 +1,10 @@
 """`sample-dataset`: keep some rows of a dataset, a view or a query to look at."""
 
-import logging
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from prefect_narrative.blocks import load_plane
+from prefect_narrative.flows.artifacts import shown_if_possible
 from prefect_narrative.flows.inputs import Columns, DatasetName, PlaneName, Query
 from prefect_narrative.flows.query_runs import tie_forecast
 from prefect_narrative.flows.sample_artifact import show_sample
@@ -16,8 +16,6 @@ from prefect_narrative.planes.plane import Plane, Published
 from prefect_narrative.samples.sample import MAX_ROWS, Sample
 from prefect_narrative.samples.showing import shown
 from prefect_narrative.samples.taking import Request, take
-
-logger = logging.getLogger(__name__)
 
 
 class DatasetSampled(BaseModel):
@@ -115,7 +113,8 @@ def show(plane: Plane, name: str, data_plane: str) -> None:
     kept = next((one for one in plane.samples() if one.name == name), None)
     if kept is None or kept.head.get("job_id") != str(context.job_id):
         return  # deleted, or another job's by now
-    try:
+
+    def show_it() -> None:
         show_sample(shown(plane, plane.kept_sample(name)), data_plane, context.job_id)
-    except Exception as error:
-        logger.warning("The sample %s is kept, but not shown in Prefect: %s", name, type(error).__name__)
+
+    shown_if_possible(f"The sample {name}", show_it)

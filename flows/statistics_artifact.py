@@ -1,17 +1,14 @@
 """A profile as a Markdown artifact in Prefect, one for each dataset: a newer one takes the place of the older."""
 
-import re
 from uuid import UUID
 
-from prefect_narrative.flows.artifacts import key_of, put_artifact
+from prefect_narrative.flows.artifacts import escaped, key_of, put_artifact
 
 from prefect_narrative.profiles.dataset_profile import Profile
 from prefect_narrative.profiles.drawing import HEADS, cells
 
 LARGEST = 500_000
 """Characters; columns that would make the text larger are left out of it."""
-_MARKS = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&$:/@])")
-_LINES = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 
 
 def show_profile(profile: Profile, data_plane: str, job_id: UUID) -> None:
@@ -40,8 +37,3 @@ def markdown(profile: Profile) -> str:
     if shown < len(profile.columns):
         lines += ["", f"The first {shown:,} columns are shown here; all by `narrative profile {profile.dataset}`."]
     return "\n".join(lines) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Return a text in which Markdown and HTML find nothing to act upon."""
-    return _MARKS.sub(r"\\\1", _LINES.sub(" ", text)).replace("\\<", "&lt;").replace("\\&", "&amp;")

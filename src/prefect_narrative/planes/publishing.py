@@ -3,7 +3,8 @@
 # ruff: noqa: S608  (identifiers are our own, values are literals or parameters)
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from prefect_narrative.planes.column_statistics import KeptStatistics
 from prefect_narrative.planes.connection import LAKE, Place
 from prefect_narrative.planes.errors import FencedError, PublicationUnknownError
 from prefect_narrative.planes.failures import said, translated
+from prefect_narrative.planes.internal_tables import Execute
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, literal
 from prefect_narrative.planes.plane import Guard, KeptSample, Published, RowSample, Stage, Write
 from prefect_narrative.planes.writing import DATASETS, DatasetWriter
@@ -95,15 +97,12 @@ class Publisher:
         if found is not None:
             return found
         connection = self._connect()
-
-        def execute(text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-            return connection.execute(text, list(values)).fetchall()
-
+        execute = self._executing(connection)
         for one in keep:
             (sample_store if isinstance(one, KeptSample) else statistics_store).prepare(execute)
-        connection.execute("BEGIN")
-        try:
-            snapshot_id = connection.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()[0][0] + 1
+        parts = [f"{write.mode} {write.dataset}" for write in writes]
+        parts += [f"sample {one.name}" if isinstance(one, KeptSample) else f"statistics {one.dataset}" for one in keep]
+        with self._transaction(connection, job_id, token, ", ".join(parts) or "publish nothing") as snapshot_id:
             recorded = {"snapshot_id": snapshot_id, **result}
             catalog = Catalog(execute)
             if guard is not None:
@@ -117,18 +116,6 @@ class Publisher:
                 else:
                     statistics_store.keep(execute, job_id, one)
             self._record(connection, job_id, token, json.dumps(recorded))
-            parts = [f"{write.mode} {write.dataset}" for write in writes]
-            parts += [
-                f"sample {one.name}" if isinstance(one, KeptSample) else f"statistics {one.dataset}" for one in keep
-            ]
-            what = ", ".join(parts) or "publish nothing"
-            extra = json.dumps({"job_id": str(job_id), "token": token})
-            connection.execute(
-                f"CALL {LAKE}.set_commit_message({literal(AUTHOR)}, {literal(what)}, extra_info => {literal(extra)})"
-            )
-        except BaseException:
-            self._roll_back(connection)
-            raise
         try:
             commit(connection)
         except Exception as error:
@@ -139,38 +126,55 @@ class Publisher:
 
     def delete_sample(self, name: str) -> bool:
         """Delete a sample; return whether there was one."""
-        connection = self._connect()
-        return sample_store.remove(lambda text, values: connection.execute(text, list(values)).fetchall(), name)
+        return sample_store.remove(self._executing(self._connect()), name)
 
     def keep_row_samples(self, job_id: UUID, token: int, samples: Sequence[tuple[RowSample, Stage | None]]) -> int:
         """Keep row samples in one transaction; return the snapshot in which they are there."""
         connection = self._connect()
-
-        def execute(text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-            return connection.execute(text, list(values)).fetchall()
-
+        execute = self._executing(connection)
         row_samples.prepare(execute)
-        connection.execute("BEGIN")
-        try:
-            snapshot_id = int(connection.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()[0][0]) + 1
+        what = f"row samples of {', '.join(sorted({sample.dataset for sample, _ in samples}))}"
+        with self._transaction(connection, job_id, token, what) as snapshot_id:
             tables = Catalog(execute).tables(snapshot_id - 1)
             row_samples.forget(execute, [one.name for one in row_samples.heads(execute) if one.dataset not in tables])
             for sample, stage in samples:
                 row_samples.keep(execute, sample, stage)
-            extra = json.dumps({"job_id": str(job_id), "token": token})
-            what = literal(f"row samples of {', '.join(sorted({sample.dataset for sample, _ in samples}))}")
-            connection.execute(
-                f"CALL {LAKE}.set_commit_message({literal(AUTHOR)}, {what}, extra_info => {literal(extra)})"
-            )
-        except BaseException:
-            self._roll_back(connection)
-            raise
         try:
             commit(connection)
         except BaseException:
             self._disconnect()
             raise
         return snapshot_id
+
+    @staticmethod
+    def _executing(connection: "duckdb.DuckDBPyConnection") -> Execute:
+        return lambda text, values: connection.execute(text, list(values)).fetchall()
+
+    @contextmanager
+    def _transaction(
+        self, connection: "duckdb.DuckDBPyConnection", job_id: UUID, token: int, what: str
+    ) -> Iterator[int]:
+        """Write within a transaction, which the caller commits then; an error rolls it back.
+
+        Args:
+            connection: The connection that publishes.
+            job_id: For whom.
+            token: The attempt's fencing token.
+            what: What the snapshot's message says of it.
+
+        Yields:
+            The snapshot that it makes.
+        """
+        connection.execute("BEGIN")
+        try:
+            yield int(connection.execute(f"SELECT id FROM {LAKE}.current_snapshot()").fetchall()[0][0]) + 1
+            extra = json.dumps({"job_id": str(job_id), "token": token})
+            connection.execute(
+                f"CALL {LAKE}.set_commit_message({literal(AUTHOR)}, {literal(what)}, extra_info => {literal(extra)})"
+            )
+        except BaseException:
+            self._roll_back(connection)
+            raise
 
     @staticmethod
     def _record(connection: "duckdb.DuckDBPyConnection", job_id: UUID, token: int, result: str) -> None:

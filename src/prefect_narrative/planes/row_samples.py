@@ -7,29 +7,28 @@ spread over 0 to 1, below the sample's share; and where rows are sampled one by 
 # ruff: noqa: S608  (identifiers are quoted or our own, values are parameters)
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from prefect_narrative.planes import internal_tables
 from prefect_narrative.planes.connection import LAKE
+from prefect_narrative.planes.internal_tables import Execute, is_there, path_of
+from prefect_narrative.planes.internal_tables import prepare as prepare_table
 from prefect_narrative.planes.names import INTERNAL_SCHEMA, literal, quoted
 from prefect_narrative.planes.plane import UNIT, KeptRows, RowSample, Stage
 
-ROW_SAMPLES = f"{LAKE}.{INTERNAL_SCHEMA}.row_samples"
+TABLE = "row_samples"
+ROW_SAMPLES = path_of(TABLE)
 PREFIX = "rows_"
 """Before a sample's name, the name of its table."""
-
-Execute = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
 
 def prepare(execute: Execute) -> None:
     """Make the list of samples where there is none yet; under the lock."""
-    internal_tables.prepare(execute, "row_samples", "name VARCHAR, dataset VARCHAR, head VARCHAR")
+    prepare_table(execute, TABLE, "name VARCHAR, dataset VARCHAR, head VARCHAR")
 
 
 def heads(execute: Execute) -> list[RowSample]:
     """Return what is known of all samples, by name."""
-    if not internal_tables.is_there(execute, "row_samples"):
+    if not is_there(execute, TABLE):
         return []
     found = execute(f"SELECT name, dataset, head FROM {ROW_SAMPLES} ORDER BY name", [])
     return [RowSample(name, dataset, json.loads(head)) for name, dataset, head in found]
@@ -45,10 +44,10 @@ def keep(execute: Execute, sample: RowSample, stage: Stage | None) -> None:
     """
     execute(f"DELETE FROM {ROW_SAMPLES} WHERE name = ?", [sample.name])
     table = f"{PREFIX}{sample.name}"
-    execute(f"DROP TABLE IF EXISTS {LAKE}.{INTERNAL_SCHEMA}.{quoted(table)}", [])
+    execute(f"DROP TABLE IF EXISTS {path_of(quoted(table))}", [])
     if stage is not None:
         columns = ", ".join(f"{quoted(column.name)} {column.type}" for column in stage.columns)
-        execute(f"CREATE TABLE {LAKE}.{INTERNAL_SCHEMA}.{quoted(table)} ({columns})", [])
+        execute(f"CREATE TABLE {path_of(quoted(table))} ({columns})", [])
         if stage.rows:
             files = literal(f"{stage.folder}/**/*.parquet")
             execute(
@@ -63,12 +62,12 @@ def forget(execute: Execute, names: Sequence[str]) -> None:
     """Remove samples, under the lock."""
     for name in names:
         execute(f"DELETE FROM {ROW_SAMPLES} WHERE name = ?", [name])
-        execute(f"DROP TABLE IF EXISTS {LAKE}.{INTERNAL_SCHEMA}.{quoted(PREFIX + name)}", [])
+        execute(f"DROP TABLE IF EXISTS {path_of(quoted(PREFIX + name))}", [])
 
 
 def of_dataset(execute: Execute, dataset: str) -> list[str]:
     """Return the names of the samples of a dataset."""
-    if not internal_tables.is_there(execute, "row_samples"):
+    if not is_there(execute, TABLE):
         return []
     return [str(name) for (name,) in execute(f"SELECT name FROM {ROW_SAMPLES} WHERE dataset = ?", [dataset])]
 
@@ -83,6 +82,6 @@ def rows(relation: KeptRows) -> str:
     ]
     if relation.unit:
         columns.append(quoted(UNIT))
-    table = f"{LAKE}.{INTERNAL_SCHEMA}.{quoted(PREFIX + relation.name)}"
+    table = path_of(quoted(PREFIX + relation.name))
     below = "" if relation.below is None else f" WHERE {quoted(UNIT)} < {relation.below!r}"
     return f"SELECT {', '.join(columns)} FROM {table} AT (VERSION => {int(relation.at)}){below}"
