@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from live_platform import Platform
-from prefect import Flow, State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect_narrative.blocks import PriceList
@@ -30,15 +29,8 @@ from prefect_narrative.testing import observed
 CITIES = "SELECT city, count(*) AS n FROM trips GROUP BY city"
 
 
-def run(platform: Platform, flow: Flow[..., object], **inputs: object) -> Job:
-    state: State[object] = flow(**inputs, return_state=True)
-    record = platform.store().get(UUID(str(state.state_details.flow_run_id)))
-    assert record is not None
-    return record
-
-
 def asked(platform: Platform, **inputs: Any) -> CostsCalculated:
-    job = run(platform, calculate_costs, **inputs)
+    job = platform.run(calculate_costs, **inputs)
     assert job.state is JobState.COMPLETED, job.failures
     found = CostsCalculated.model_validate(job.result)
     if found.cost_micro_cents_usd is not None:
@@ -65,7 +57,7 @@ def applied(platform: Platform) -> Iterator[None]:
 def dataset(platform: Platform, applied: None) -> Job:
     """A job that has loaded the dataset `trips`."""
     (platform.imports / "rides.csv").write_text("day,city,amount\n2024-01-01,Oslo,10.5\n2024-01-02,Rome,7\n")
-    return run(platform, create_dataset, name="trips", source="rides.csv", write_mode="overwrite")
+    return platform.run(create_dataset, name="trips", source="rides.csv", write_mode="overwrite")
 
 
 def test_jobs_cost_what_they_used_at_the_prices_of_their_time(
@@ -78,7 +70,7 @@ def test_jobs_cost_what_they_used_at_the_prices_of_their_time(
 
     set_prices(scan_usd_per_gib=1000, compute_usd_per_cpu_second=0)
     dear = Prices.default().model_copy(update={"scan": 100_000_000_000, "compute": 0})
-    failed = run(platform, sample_dataset, query="SELECT CAST(city AS DATE) AS d FROM trips")
+    failed = platform.run(sample_dataset, query="SELECT CAST(city AS DATE) AS d FROM trips")
     assert failed.state is JobState.FAILED
     cost = cost_of(quantities_of(failed.type, failed.usage), dear)
     assert platform.store().cost(failed.job_id) == cost
@@ -91,15 +83,15 @@ def test_jobs_cost_what_they_used_at_the_prices_of_their_time(
 
     set_prices(egress_usd_per_gib=None)
     with caplog.at_level(logging.WARNING):
-        unpriced = run(platform, sample_dataset, query=CITIES)
+        unpriced = platform.run(sample_dataset, query=CITIES)
     assert (unpriced.state, unpriced.cost_micro_cents_usd) == (JobState.COMPLETED, None)
     assert "The price list has no egress_usd_per_gib. Give it a value in the block" in caplog.text
-    missing = run(platform, calculate_costs, job_id=unpriced.job_id)
+    missing = platform.run(calculate_costs, job_id=unpriced.job_id)
     assert [(one.code, "has no egress_usd_per_gib" in one.message) for one in missing.failures] == [
         ("price_missing", True)
     ]
     set_prices(egress_usd_per_gib=-1)
-    negative = run(platform, calculate_costs, job_id=unpriced.job_id)
+    negative = platform.run(calculate_costs, job_id=unpriced.job_id)
     assert [one.code for one in negative.failures] == ["invalid_price"]
     set_prices()
     told = asked(platform, job_id=unpriced.job_id)
@@ -141,7 +133,7 @@ def test_an_operation_is_estimated_by_jobs_like_it(platform: Platform, dataset: 
     assert (found := asked(platform, operation=other).operation) is not None
     assert found.method == "same_subject"
 
-    sample = run(platform, sample_dataset, query=CITIES, rows=1)
+    sample = platform.run(sample_dataset, query=CITIES, rows=1)
     of_type = asked(platform, operation={"type": "sample-dataset", "input": {"dataset": "trips"}})
     assert of_type.operation is not None
     assert of_type.operation.method == "same_type"
@@ -198,7 +190,7 @@ def test_a_period_is_the_sum_of_its_jobs(platform: Platform, applied: None) -> N
 def test_what_can_not_be_calculated_is_told(
     platform: Platform, dataset: Job, inputs: dict[str, Any], code: str, told: str
 ) -> None:
-    job = run(platform, calculate_costs, **inputs)
+    job = platform.run(calculate_costs, **inputs)
     assert (job.state, [one.code for one in job.failures]) == (JobState.FAILED, [code])
     assert told in job.failures[0].message
     assert job.failures[0].remedy
@@ -207,7 +199,7 @@ def test_what_can_not_be_calculated_is_told(
 def test_a_job_that_runs_has_no_cost_yet(platform: Platform, applied: None) -> None:
     job_id = uuid4()
     platform.store().apply(observed(job_id, "RUNNING", datetime.now(UTC)), cause="test")
-    job = run(platform, calculate_costs, job_id=job_id)
+    job = platform.run(calculate_costs, job_id=job_id)
     assert [one.code for one in job.failures] == ["job_not_ended"]
     platform.store().apply(observed(job_id, "CANCELLED", datetime.now(UTC)), cause="test")
     told = asked(platform, job_id=job_id)

@@ -18,19 +18,11 @@ from prefect_narrative.jobs import retries
 from prefect_narrative.jobs.context import current_job
 from prefect_narrative.jobs.job import InvalidJobTypeError, job, step
 from prefect_narrative.jobs.outbox import Outbox
-from prefect_narrative.jobs.record import Job, Progress
+from prefect_narrative.jobs.record import Progress
 from prefect_narrative.jobs.sql import SqlJobStore
 from prefect_narrative.jobs.states import JobState
 from prefect_narrative.jobs.store import JobTableUnavailableError
 from prefect_narrative.settings import Settings
-
-
-def run(platform: Platform, flow: Flow[..., object], **inputs: object) -> Job:
-    state: State[object] = flow(**inputs, return_state=True)
-    assert state.state_details.flow_run_id is not None
-    record = platform.store().get(UUID(str(state.state_details.flow_run_id)))
-    assert record is not None
-    return record
 
 
 def rows(platform: Platform, query: str) -> list[tuple[object, ...]]:
@@ -39,7 +31,7 @@ def rows(platform: Platform, query: str) -> list[tuple[object, ...]]:
 
 
 def test_from_a_file_to_a_view_that_follows_it(platform: Platform, trips: str) -> None:
-    made = run(platform, create_dataset, name="trips", source=trips, description="where we went", tags=["b", "a", "a"])
+    made = platform.run(create_dataset, name="trips", source=trips, description="where we went", tags=["b", "a", "a"])
     assert made.state is JobState.COMPLETED
     assert made.result is not None
     assert made.result["rows"] == 3
@@ -51,7 +43,7 @@ def test_from_a_file_to_a_view_that_follows_it(platform: Platform, trips: str) -
     assert [event.to_state for event in platform.store().events(made.job_id)] == [JobState.RUNNING, JobState.COMPLETED]
 
     query = "SELECT city, sum(amount) AS total FROM trips GROUP BY city"
-    view = run(platform, create_materialized_view, name="by_city", query=query)
+    view = platform.run(create_materialized_view, name="by_city", query=query)
     assert view.result == {
         "dataset": "by_city",
         "action": "created",
@@ -68,7 +60,7 @@ def test_from_a_file_to_a_view_that_follows_it(platform: Platform, trips: str) -
 
     with platform.plane() as plane:
         before = plane.snapshot()
-    unchanged = run(platform, refresh_materialized_view, view="by_city")
+    unchanged = platform.run(refresh_materialized_view, view="by_city")
     assert unchanged.result is not None
     assert (unchanged.result["action"], unchanged.result["rows"]) == ("no_data", 2)
     with platform.plane() as plane:
@@ -77,13 +69,13 @@ def test_from_a_file_to_a_view_that_follows_it(platform: Platform, trips: str) -
     assert properties["description"] == "where we went"
     assert properties["tags"] == ["a", "b"]
 
-    run(platform, create_dataset, name="trips", source=trips, write_mode="append")
-    refreshed = run(platform, refresh_materialized_view, view="by_city")
+    platform.run(create_dataset, name="trips", source=trips, write_mode="append")
+    refreshed = platform.run(refresh_materialized_view, view="by_city")
     assert refreshed.result is not None
     assert refreshed.result["action"] == "full"
     assert "trips" in refreshed.result["reason"]
     assert rows(platform, "SELECT total FROM by_city ORDER BY city") == [(27.0,), (14.0,)]
-    forced = run(platform, refresh_materialized_view, view="by_city", mode="full")
+    forced = platform.run(refresh_materialized_view, view="by_city", mode="full")
     assert forced.result is not None
     assert forced.result["action"] == "full"
 
@@ -91,13 +83,13 @@ def test_from_a_file_to_a_view_that_follows_it(platform: Platform, trips: str) -
 def test_a_view_is_brought_up_to_date_by_what_has_changed(platform: Platform) -> None:
     (platform.imports / "two.csv").write_text("city,people\nOslo,3\nRome,4\n")
     (platform.imports / "one.csv").write_text("city,people\nOslo,5\n")
-    run(platform, create_dataset, name="visits", source="two.csv")
+    platform.run(create_dataset, name="visits", source="two.csv")
     query = "SELECT city, count(*) AS visits, sum(people) AS people FROM visits GROUP BY city"
-    made = run(platform, create_materialized_view, name="visits_by_city", query=query)
-    added = run(platform, create_dataset, name="visits", source="one.csv", write_mode="append")
+    made = platform.run(create_materialized_view, name="visits_by_city", query=query)
+    added = platform.run(create_dataset, name="visits", source="one.csv", write_mode="append")
     assert made.result is not None
     assert added.result is not None
-    done = run(platform, refresh_materialized_view, view="visits_by_city", mode="incremental").result
+    done = platform.run(refresh_materialized_view, view="visits_by_city", mode="incremental").result
     assert done is not None
     assert done["estimate"].keys() == {"full_seconds", "incremental_seconds", "changed_rows", "source_rows"}
     assert done["seconds"] > 0
@@ -124,13 +116,13 @@ def test_a_view_is_brought_up_to_date_by_what_has_changed(platform: Platform) ->
     }
     assert rows(platform, "FROM visits_by_city ORDER BY city") == [("Oslo", 2, 8), ("Rome", 1, 4)]
 
-    run(platform, create_materialized_view, name="middle", query="SELECT median(people) AS people FROM visits")
-    run(platform, create_dataset, name="visits", source="one.csv", write_mode="append")
-    refused = run(platform, refresh_materialized_view, view="middle", mode="incremental")
+    platform.run(create_materialized_view, name="middle", query="SELECT median(people) AS people FROM visits")
+    platform.run(create_dataset, name="visits", source="one.csv", write_mode="append")
+    refused = platform.run(refresh_materialized_view, view="middle", mode="incremental")
     assert (refused.state, refused.attempt, len(refused.failures)) == (JobState.FAILED, 1, 1)
     assert (refused.failures[0].kind, refused.failures[0].code) == (FailureKind.INPUT, "not_incremental")
     assert "median" in refused.failures[0].message
-    auto = run(platform, refresh_materialized_view, view="middle").result
+    auto = platform.run(refresh_materialized_view, view="middle").result
     assert auto is not None
     assert (auto["action"], auto["estimate"]) == ("full", None)
     assert "in full, since: " in auto["reason"]
@@ -141,24 +133,24 @@ def test_a_view_keeps_its_rows_and_a_key_that_comes_twice_changes_nothing(platfo
     (platform.imports / "prices.csv").write_text("item,price\n1,10\n2,20\n")
     (platform.imports / "more.csv").write_text("item,price\n2,21\n3,30\n")
     (platform.imports / "twice.csv").write_text("item,price\n4,40\n4,41\n")
-    run(platform, create_dataset, name="prices", source="prices.csv")
+    platform.run(create_dataset, name="prices", source="prices.csv")
     query = "SELECT item, price FROM DELTA(TABLE prices)"
     for name, said in {"every_price": {}, "latest_price": {"merge_on": ["item"]}}.items():
-        run(platform, create_materialized_view, name=name, query=query, write_mode="append", **said)
-    run(platform, create_dataset, name="prices", source="more.csv", write_mode="append")
+        platform.run(create_materialized_view, name=name, query=query, write_mode="append", **said)
+    platform.run(create_dataset, name="prices", source="more.csv", write_mode="append")
     for name, wanted in {
         "every_price": ("Changed since the last refresh: prices. Rows: 2 added.", 2, 0, 4),
         "latest_price": ("Changed since the last refresh: prices. Rows: 1 new, 1 replaced, 0 as they were.", 2, 1, 3),
     }.items():
-        done = run(platform, refresh_materialized_view, view=name).result
+        done = platform.run(refresh_materialized_view, view=name).result
         assert done is not None
         assert done["action"] == "incremental"
         assert (done["reason"], done["inserted_rows"], done["deleted_rows"], done["rows"]) == wanted
     latest = [(1, 10), (2, 21), (3, 30)]
     assert rows(platform, "FROM latest_price ORDER BY item") == latest
 
-    run(platform, create_dataset, name="prices", source="twice.csv", write_mode="append")
-    refused = run(platform, refresh_materialized_view, view="latest_price")
+    platform.run(create_dataset, name="prices", source="twice.csv", write_mode="append")
+    refused = platform.run(refresh_materialized_view, view="latest_price")
     assert (refused.state, refused.failures[0].kind, refused.failures[0].code) == (
         JobState.FAILED,
         FailureKind.DATA,
@@ -171,17 +163,17 @@ def test_a_view_keeps_its_rows_and_a_key_that_comes_twice_changes_nothing(platfo
 def test_view_keeps_its_columns_when_a_source_gains_one(platform: Platform) -> None:
     (platform.imports / "narrow.csv").write_text("a\n1\n")
     (platform.imports / "wide.csv").write_text("a,b\n1,2\n")
-    run(platform, create_dataset, name="growing", source="narrow.csv")
-    run(platform, create_materialized_view, name="all_of_it", query="SELECT * FROM growing")
-    run(platform, create_dataset, name="growing", source="wide.csv", write_mode="overwrite")
-    assert run(platform, refresh_materialized_view, view="all_of_it").state is JobState.COMPLETED
+    platform.run(create_dataset, name="growing", source="narrow.csv")
+    platform.run(create_materialized_view, name="all_of_it", query="SELECT * FROM growing")
+    platform.run(create_dataset, name="growing", source="wide.csv", write_mode="overwrite")
+    assert platform.run(refresh_materialized_view, view="all_of_it").state is JobState.COMPLETED
     with platform.plane() as plane:
         assert [column.name for column in plane.dataset("all_of_it").columns] == ["a"]
 
 
 def test_view_of_the_time_is_never_up_to_date(platform: Platform) -> None:
-    run(platform, create_materialized_view, name="today", query="SELECT current_date AS day")
-    refreshed = run(platform, refresh_materialized_view, view="today")
+    platform.run(create_materialized_view, name="today", query="SELECT current_date AS day")
+    refreshed = platform.run(refresh_materialized_view, view="today")
     assert refreshed.result is not None
     assert refreshed.result["action"] == "full"
     assert "time" in refreshed.result["reason"]
@@ -239,7 +231,7 @@ def test_refusals_say_what_and_how_to_mend_it(
 ) -> None:
     with platform.plane() as plane:
         before = [(one.name, one.rows, one.table_id) for one in plane.datasets()]
-    refused = run(platform, flow, **inputs)
+    refused = platform.run(flow, **inputs)
     assert refused.state is JobState.FAILED
     (failure,) = refused.failures
     assert failure.code == code
@@ -259,15 +251,14 @@ def taken(platform: Platform) -> None:
     with platform.plane() as plane:
         there = plane.exists("taken"), plane.exists("taken_view")
     if not there[0]:
-        run(platform, create_dataset, name="taken", source="taken.csv")
+        platform.run(create_dataset, name="taken", source="taken.csv")
     if not there[1]:
-        run(platform, create_materialized_view, name="taken_view", query="SELECT a FROM taken")
+        platform.run(create_materialized_view, name="taken_view", query="SELECT a FROM taken")
 
 
 def test_time_limit_interrupts_the_running_query(platform: Platform) -> None:
     began = time.monotonic()
-    late = run(
-        platform,
+    late = platform.run(
         create_materialized_view,
         name="endless",
         query="SELECT count(*) AS n FROM range(200000) a, range(200000) b, range(200) c",
@@ -301,16 +292,16 @@ def test_conflict_is_tried_again_and_each_failure_stays(platform: Platform, monk
             raise BusyError(f"attempt {current_job().attempt.number}")
         return Counted(n=current_job().attempt.number)
 
-    done = run(platform, busy_twice, until=3)
+    done = platform.run(busy_twice, until=3)
     assert (done.state, done.attempt, done.result) == (JobState.COMPLETED, 3, {"n": 3})
     assert [(failure.attempt, failure.code, failure.retryable) for failure in done.failures] == [
         (1, "busy", True),
         (2, "busy", True),
     ]
-    given_up = run(platform, busy_twice, until=9)
+    given_up = platform.run(busy_twice, until=9)
     assert (given_up.state, given_up.attempt) == (JobState.FAILED, 3)
     assert len(given_up.failures) == 3
-    once = run(platform, busy_twice, until=9, max_retries=0)
+    once = platform.run(busy_twice, until=9, max_retries=0)
     assert (once.state, once.attempt) == (JobState.FAILED, 1)
 
 
@@ -322,14 +313,14 @@ def test_what_can_not_end_otherwise_is_not_tried_again(platform: Platform) -> No
         calls.append(1)
         raise ValueError("no")
 
-    failed = run(platform, broken)
+    failed = platform.run(broken)
     assert len(calls) == 1
     assert [(one.kind, one.code) for one in failed.failures] == [(FailureKind.INTERNAL, "internal_error")]
 
 
 @pytest.mark.parametrize("name", ["Not A Name", "x\n", "\uff58", "x\u200b", "x\0", "", "a..b"])
 def test_bad_inputs_of_a_direct_call_are_the_callers(platform: Platform, name: str) -> None:
-    failed = run(platform, create_dataset, name=name, source="x")
+    failed = platform.run(create_dataset, name=name, source="x")
     assert failed.state is JobState.FAILED
     assert failed.started_at is None
     assert [(one.kind, one.code) for one in failed.failures] == [(FailureKind.INPUT, "invalid_parameters")]
@@ -353,7 +344,7 @@ def test_progress_is_in_the_row_and_in_prefect(platform: Platform) -> None:
         seen.append(row.progress if row else None)
         return Counted(n=1)
 
-    done = run(platform, slow_one)
+    done = platform.run(slow_one)
     assert seen[0] is not None
     assert (seen[0].message, seen[0].fraction) == ("second half", 0.5)
     with get_client(sync_client=True) as client:
@@ -440,7 +431,7 @@ def test_steps_are_tasks_that_operators_see(platform: Platform) -> None:
     def stepped() -> Counted:
         return Counted(n=count())
 
-    done = run(platform, stepped)
+    done = platform.run(stepped)
     until = time.monotonic() + 30
     names: list[str] = []
     with get_client(sync_client=True) as client:
